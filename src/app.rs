@@ -1,0 +1,1 @@
+//! Assembly: what is built in which order, and how it ends.

@@ -1,0 +1,1 @@
+//! The published chain: generations, and running a hook over its members.

@@ -1,0 +1,1 @@
+//! OpenAI's dialect: peeking into bodies, SSE events, error bodies, answers rendered as SSE.

@@ -1,0 +1,1 @@
+//! The listener side: Pingora sessions in, requests out.

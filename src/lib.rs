@@ -1,0 +1,29 @@
+//! Hookway: an OpenAI-compatible gateway whose requests pass a live chain of plugins, each in its own process.
+//!
+//! `ARCHITECTURE.md` has the map. Modules are listed lowest floor first; each imports only from floors below it.
+
+pub mod fault;
+pub mod hook;
+pub mod limits;
+
+pub mod chat;
+pub mod config;
+pub mod metrics;
+pub mod package;
+
+pub mod plugin;
+pub mod route;
+pub mod upstream;
+
+pub mod chain;
+pub mod record;
+
+pub mod relay;
+
+pub mod edge;
+pub mod lifecycle;
+
+pub mod admin;
+
+pub mod app;
+pub mod cli;

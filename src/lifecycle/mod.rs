@@ -1,0 +1,1 @@
+//! The one actor that changes what is published.

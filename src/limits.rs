@@ -1,0 +1,98 @@
+//! Every bound of the gateway, with its unit and its reason.
+//!
+//! A bound an operator may want to move is the default of a config key; the others are fixed here.
+
+use std::time::Duration;
+
+/// Request body that passes through hooks. Chats with images reach tens of MiB.
+pub const BODY_BYTES: u64 = 50 << 20;
+/// All request header lines together. Browsers and SDKs stay below 8 KiB; cookies and traces fit in the rest.
+pub const HEADER_BYTES: u64 = 64 << 10;
+/// Requests that may be in flight at once before new ones get 503.
+pub const REQUESTS_IN_FLIGHT: u64 = 10_000;
+/// From the first byte of a request to the end of its header.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest pause between two reads of a request body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an idle client connection is kept.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The longest a write toward a client may make no progress.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Connecting to an upstream, name look-up and TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the request sent to the answer's header. Reasoning models think for minutes before they answer.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest pause between two chunks of an answer.
+pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(300);
+/// A whole attempt at an upstream.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Idle connections kept per upstream.
+pub const UPSTREAM_IDLE_CONNECTIONS: usize = 512;
+/// How long an idle upstream connection is kept. Below the 60 s after which common balancers close.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// How long a looked-up address is used before it is looked up again.
+pub const RESOLVED_FOR: Duration = Duration::from_secs(30);
+/// Addresses of one upstream that are tried in turn.
+pub const ADDRESSES_TRIED: usize = 4;
+/// Failures in a row that open an upstream's breaker.
+pub const BREAKER_FAILURES: u32 = 10;
+/// How long an upstream's breaker stays open before one request may try.
+pub const BREAKER_OPEN_FOR: Duration = Duration::from_secs(10);
+
+/// Attempts at upstreams for one request, over retry rule, fallbacks and `onError` verdicts.
+pub const ATTEMPTS_MAX: u32 = 10;
+/// First pause of a retry rule; doubles with each retry.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(250);
+/// The longest pause of a retry rule, and the longest `retry-after` that is waited for or passed on.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// The longest `delayMs` of an `onError` verdict.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// The part of an upstream's error body that is kept for `onError` and passed on.
+pub const ERROR_BODY_BYTES_MAX: usize = 256 << 10;
+/// One upstream's model list.
+pub const MODELS_BODY_BYTES_MAX: usize = 4 << 20;
+/// Asking one upstream for its models.
+pub const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
+/// One SSE event of an upstream's stream. A larger one is cut as a broken stream.
+pub const SSE_EVENT_BYTES_MAX: usize = 16 << 20;
+/// A body that grows without `content-length` starts with this much room.
+pub const BODY_CHUNK_BYTES: usize = 64 << 10;
+/// An answer sent before the request body is whole: how much of the rest is read to keep the connection.
+pub const EARLY_ANSWER_DRAIN: Duration = Duration::from_secs(2);
+
+/// All hooks of one chain run together.
+pub const CHAIN_BUDGET: Duration = Duration::from_secs(1);
+/// One `onRequest`, `onResponse` or `onError` call.
+pub const HOOK_TIMEOUT: Duration = Duration::from_millis(250);
+/// The longest `timeoutMs` a manifest may ask for; a guard that asks a model needs seconds.
+pub const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// Calls one plugin process works on at once, unless it says less.
+pub const HOOK_IN_FLIGHT: usize = 256;
+/// A verdict with its body.
+pub const VERDICT_BYTES_MAX: usize = 50 << 20;
+/// The metadata bag of a request, as JSON.
+pub const METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// From the start of a plugin process to its READY.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long requests of a retired generation may keep its plugins.
+pub const DRAIN_MAX: Duration = Duration::from_secs(600);
+/// After SHUTDOWN, before SIGTERM.
+pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
+/// After SIGTERM, before SIGKILL.
+pub const TERM_WAIT: Duration = Duration::from_secs(3);
+/// SIGTERM to the gateway: how long requests in flight may take to finish.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
+/// How often the config file is looked at for a change.
+pub const CONFIG_WATCH_PERIOD: Duration = Duration::from_secs(1);
+/// A config file.
+pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// A `plugin.json`.
+pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Files of one plugin folder.
+pub const PACKAGE_FILES_MAX: usize = 10_000;
+/// All files of one plugin folder.
+pub const PACKAGE_BYTES_MAX: u64 = 256 << 20;

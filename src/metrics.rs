@@ -1,0 +1,1 @@
+//! What Prometheus sees: names, help, labels and buckets, each in one place.

@@ -1,0 +1,1 @@
+//! A plugin on disk: its folder, its manifest, its digest.

@@ -1,0 +1,1 @@
+//! A plugin alive: its process, its link, its supervisor.

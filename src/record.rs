@@ -1,0 +1,1 @@
+//! The one record a request leaves behind.

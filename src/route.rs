@@ -1,0 +1,1 @@
+//! From the model a client asked for to the upstreams that may answer.

@@ -1,0 +1,1 @@
+//! One attempt at one upstream, and the health of each.
