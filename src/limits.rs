@@ -27,6 +27,8 @@ pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(600);
 pub const CHUNK_TIMEOUT: Duration = Duration::from_secs(300);
 /// A whole attempt at an upstream.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Requests that share one HTTP/2 connection to an upstream; common servers allow 100 or more.
+pub const UPSTREAM_H2_STREAMS: usize = 100;
 /// Idle connections kept per upstream.
 pub const UPSTREAM_IDLE_CONNECTIONS: usize = 512;
 /// How long an idle upstream connection is kept. Below the 60 s after which common balancers close.

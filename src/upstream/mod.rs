@@ -1,1 +1,98 @@
-//! One attempt at one upstream, and the health of each.
+//! One attempt at one upstream, classified, and the health of each.
+//!
+//! An [`Upstream`] is a remote one with its own connections and breaker, or the built-in echo. It never
+//! retries beyond a dead pooled connection, and knows neither hooks nor clients.
+
+mod attempt;
+mod breaker;
+mod echo;
+mod exchange;
+mod fields;
+mod peers;
+mod remote;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use attempt::AttemptError;
+pub use exchange::{Exchange, Length, Outgoing};
+pub use fields::{RequestRules, strip_answer};
+
+use crate::config;
+use remote::Remote;
+
+/// One configured upstream, shared by every generation that keeps its settings.
+#[derive(Clone)]
+pub struct Upstream {
+    /// As configured; two upstreams with equal settings are the same one.
+    pub settings: Arc<config::Upstream>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Echo,
+    Remote(Arc<Remote>),
+}
+
+impl Upstream {
+    /// Prepares connections to an upstream; opens none.
+    pub fn new(settings: config::Upstream) -> Result<Self, String> {
+        let kind = match &settings.kind {
+            config::UpstreamKind::Echo => Kind::Echo,
+            config::UpstreamKind::OpenAi(remote) => {
+                let remote = Remote::new((**remote).clone())
+                    .map_err(|error| format!("upstream '{}': {error}", settings.name))?;
+                Kind::Remote(Arc::new(remote))
+            }
+        };
+        Ok(Self { settings: Arc::new(settings), kind })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// The built-in upstream takes whole requests only.
+    pub fn is_echo(&self) -> bool {
+        matches!(self.kind, Kind::Echo)
+    }
+
+    /// Sends a whole request and waits for the answer's head. Whether the answer is a success is the
+    /// caller's to say, by [`Self::succeeded`] or [`Self::failed`].
+    pub async fn send(&self, request: Outgoing<'_>, body: &Bytes) -> Result<Exchange, AttemptError> {
+        match &self.kind {
+            Kind::Echo => Ok(echo::exchange(request, body)),
+            Kind::Remote(remote) => {
+                remote.admit()?;
+                remote.send(request, body).await
+            }
+        }
+    }
+
+    /// Opens a request whose body follows part by part.
+    pub async fn open(&self, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
+        match &self.kind {
+            Kind::Echo => Ok(echo::exchange(request, &Bytes::new())),
+            Kind::Remote(remote) => {
+                remote.admit()?;
+                remote.open(request).await
+            }
+        }
+    }
+
+    /// An attempt brought an answer: the row of failures ends.
+    pub fn succeeded(&self) {
+        if let Kind::Remote(remote) = &self.kind {
+            remote.succeeded();
+        }
+    }
+
+    /// An attempt failed in a way that speaks against the upstream's health.
+    pub fn failed(&self) {
+        if let Kind::Remote(remote) = &self.kind {
+            remote.failed();
+        }
+    }
+}

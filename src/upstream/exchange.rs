@@ -1,0 +1,245 @@
+//! One request at one upstream: written, answered, and its connection given back when both are whole.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::time::Instant;
+
+use super::attempt::AttemptError;
+use super::fields::{self, RequestRules};
+use super::remote::Remote;
+use crate::hook::{Phase, UpstreamCause};
+use crate::limits;
+
+/// A request as it goes upstream, borrowed from the client's, so that an attempt copies no header map.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub method: &'a Method,
+    /// What follows the upstream's own path: begins with `/`, query included.
+    pub path_and_query: &'a str,
+    pub headers: &'a HeaderMap,
+    pub rules: RequestRules<'a>,
+    pub length: Length,
+}
+
+/// How the end of the request body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    None,
+    Bytes(u64),
+    Chunked,
+}
+
+/// An attempt in progress. Dropping it closes the connection (HTTP/1) or resets the stream (HTTP/2).
+pub struct Exchange {
+    inner: Inner,
+}
+
+enum Inner {
+    Network(Box<Network>),
+    Local(Local),
+}
+
+struct Network {
+    remote: Arc<Remote>,
+    session: HttpSession,
+    peer: Arc<HttpPeer>,
+    reused: bool,
+    /// The whole request went out, so the connection may serve another.
+    request_done: bool,
+    deadline: Instant,
+}
+
+/// An answer made inside the gateway.
+struct Local {
+    status: StatusCode,
+    headers: HeaderMap,
+    chunks: VecDeque<Bytes>,
+}
+
+impl Exchange {
+    pub(super) fn network(
+        remote: Arc<Remote>,
+        session: HttpSession,
+        peer: Arc<HttpPeer>,
+        reused: bool,
+    ) -> Self {
+        let deadline = Instant::now() + remote.settings.total_timeout;
+        let network = Network { remote, session, peer, reused, request_done: false, deadline };
+        Self { inner: Inner::Network(Box::new(network)) }
+    }
+
+    pub(super) fn local(status: StatusCode, headers: HeaderMap, chunks: Vec<Bytes>) -> Self {
+        Self { inner: Inner::Local(Local { status, headers, chunks: chunks.into() }) }
+    }
+
+    /// Whether the connection served a request before, and so may have died unseen.
+    pub(super) fn is_reused(&self) -> bool {
+        matches!(&self.inner, Inner::Network(network) if network.reused)
+    }
+
+    pub(super) async fn write_head(&mut self, request: Outgoing<'_>) -> Result<(), AttemptError> {
+        let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        let header = network.remote.request_header(request)?;
+        network.session.set_write_timeout(Some(network.remote.settings.chunk_timeout));
+        network
+            .session
+            .write_request_header(Box::new(header))
+            .await
+            .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
+    }
+
+    /// The next part of the request body.
+    pub async fn write(&mut self, part: Bytes) -> Result<(), AttemptError> {
+        let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        network
+            .session
+            .write_request_body(part, false)
+            .await
+            .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
+    }
+
+    /// The request body is whole.
+    pub async fn end(&mut self) -> Result<(), AttemptError> {
+        let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        network
+            .session
+            .finish_request_body()
+            .await
+            .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))?;
+        network.request_done = true;
+        Ok(())
+    }
+
+    /// Waits for the answer's head, past informational ones. Cancel safe.
+    pub async fn read_head(&mut self) -> Result<(), AttemptError> {
+        let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        let wait = network.remote.settings.first_byte_timeout;
+        network.session.set_read_timeout(Some(network.time_left(wait, Phase::FirstByte)?));
+        loop {
+            network
+                .session
+                .read_response_header()
+                .await
+                .map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte))?;
+            let informational = network.session.response_header().is_some_and(|head| {
+                head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
+            });
+            if !informational {
+                break;
+            }
+        }
+        if let HttpSession::H1(session) = &mut network.session {
+            session.respect_keepalive();
+        }
+        Ok(())
+    }
+
+    /// Status and fields of the answer. Only after [`Self::read_head`] succeeded.
+    pub fn head(&self) -> (StatusCode, &HeaderMap) {
+        match &self.inner {
+            Inner::Network(network) => {
+                let head = network.answer();
+                (head.status, &head.headers)
+            }
+            Inner::Local(local) => (local.status, &local.headers),
+        }
+    }
+
+    /// The answer's next body chunk, as it came; `None` at its end. Cancel safe.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, AttemptError> {
+        match &mut self.inner {
+            Inner::Local(local) => Ok(local.chunks.pop_front()),
+            Inner::Network(network) => {
+                let wait = network.remote.settings.chunk_timeout;
+                network.session.set_read_timeout(Some(network.time_left(wait, Phase::Body)?));
+                network
+                    .session
+                    .read_response_body()
+                    .await
+                    .map_err(|error| AttemptError::from_pingora(&error, Phase::Body))
+            }
+        }
+    }
+
+    /// The connection became a tunnel: its bytes are no longer HTTP.
+    pub fn is_upgraded(&self) -> bool {
+        self.head().0 == StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// Gives the connection back for reuse, if request and answer are whole; else closes it.
+    pub async fn release(self) {
+        let Inner::Network(mut network) = self.inner else { return };
+        if network.request_done && network.session.response_done() {
+            let Network { remote, session, peer, .. } = *network;
+            remote.connector.release_http_session(session, &*peer, Some(limits::UPSTREAM_IDLE_TIMEOUT)).await;
+        } else {
+            network.session.shutdown().await;
+        }
+    }
+}
+
+impl Network {
+    fn answer(&self) -> &ResponseHeader {
+        self.session.response_header().expect("the head was read before anything asks for it")
+    }
+
+    /// The shorter of `wait` and what is left of the attempt.
+    fn time_left(&self, wait: Duration, phase: Phase) -> Result<Duration, AttemptError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let message = format!("no end of the answer within {:?}", self.remote.settings.total_timeout);
+            return Err(AttemptError::new(UpstreamCause::Timeout, phase, message));
+        }
+        Ok(wait.min(left))
+    }
+}
+
+impl Remote {
+    fn request_header(&self, request: Outgoing<'_>) -> Result<RequestHeader, AttemptError> {
+        let path = format!("{}{}", self.settings.path, request.path_and_query);
+        let mut header = RequestHeader::build_no_case(
+            request.method.clone(),
+            path.as_bytes(),
+            Some(request.headers.len() + 4),
+        )
+        .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))?;
+        header.set_version(Version::HTTP_11);
+        let own = self.authorization.as_ref();
+        let client = fields::for_upstream(request.headers, request.rules, own.is_some());
+        let settings = self.settings.headers.iter().map(|(name, value)| (name, value));
+        for (name, value) in client.filter(|(name, _)| !self.sets(name)).chain(settings) {
+            append(&mut header, name, value)?;
+        }
+        append(&mut header, &HOST, &self.host)?;
+        if let Some(authorization) = own {
+            append(&mut header, &AUTHORIZATION, authorization)?;
+        }
+        match request.length {
+            Length::None => {}
+            Length::Bytes(length) => append(&mut header, &CONTENT_LENGTH, &HeaderValue::from(length))?,
+            Length::Chunked => {
+                append(&mut header, &TRANSFER_ENCODING, &HeaderValue::from_static("chunked"))?;
+            }
+        }
+        Ok(header)
+    }
+}
+
+fn append(
+    header: &mut RequestHeader,
+    name: &http::HeaderName,
+    value: &HeaderValue,
+) -> Result<(), AttemptError> {
+    header
+        .append_header(name, value)
+        .map(|_| ())
+        .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
+}

@@ -1,0 +1,162 @@
+//! An upstream across the network: its settings made ready, its connections, its health.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+
+use super::attempt::AttemptError;
+use super::breaker::Breaker;
+use super::exchange::{Exchange, Outgoing};
+use super::peers::Peers;
+use crate::config::OpenAiUpstream;
+use crate::hook::{Phase, UpstreamCause};
+
+pub(super) struct Remote {
+    pub(super) settings: OpenAiUpstream,
+    pub(super) connector: Connector,
+    pub(super) host: HeaderValue,
+    pub(super) authorization: Option<HeaderValue>,
+    peers: Peers,
+    breaker: Mutex<Breaker>,
+}
+
+impl Remote {
+    pub(super) fn new(settings: OpenAiUpstream) -> Result<Self, String> {
+        let standard_port = if settings.tls { 443 } else { 80 };
+        let host = if settings.port == standard_port {
+            settings.host.clone()
+        } else {
+            format!("{}:{}", settings.host, settings.port)
+        };
+        let host = HeaderValue::from_str(&host).map_err(|_| format!("host '{host}' is not a field value"))?;
+        let authorization = settings
+            .api_key
+            .as_ref()
+            .map(|key| HeaderValue::from_str(&format!("Bearer {}", key.expose())))
+            .transpose()
+            .map_err(|_| "its API key has characters no header can carry".to_owned())?
+            .map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
+        let mut options = ConnectorOptions::new(settings.idle_connections);
+        options.ca_file = settings.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+        Ok(Self {
+            peers: Peers::new(&settings),
+            breaker: Mutex::new(Breaker::new(settings.breaker)),
+            connector: Connector::new(Some(options)),
+            host,
+            authorization,
+            settings,
+        })
+    }
+
+    /// Whether the upstream's settings give this field a value of their own.
+    pub(super) fn sets(&self, name: &HeaderName) -> bool {
+        self.settings.headers.iter().any(|(set, _)| set == name)
+    }
+
+    pub(super) fn admit(&self) -> Result<(), AttemptError> {
+        self.breaker().admit(Instant::now()).map_err(AttemptError::breaker_open)
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.breaker().succeeded();
+    }
+
+    pub(super) fn failed(&self) {
+        self.breaker().failed(Instant::now());
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a whole request and waits for the answer's head.
+    ///
+    /// A pooled connection may have died unseen, so its first failure costs the client nothing: the
+    /// request goes out once more on a new one.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: Outgoing<'_>,
+        body: &Bytes,
+    ) -> Result<Exchange, AttemptError> {
+        loop {
+            let mut exchange = self.open(request).await?;
+            let stale = exchange.is_reused();
+            match deliver(&mut exchange, body).await {
+                Ok(()) => return Ok(exchange),
+                Err(error) if stale && error.cause == UpstreamCause::Cut => {
+                    tracing::debug!(%error, "a pooled connection had died, trying a new one");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Connects (or takes a pooled connection) and writes the head; the body follows part by part.
+    pub(super) async fn open(self: &Arc<Self>, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
+        let mut exchange = self.connect().await?;
+        match exchange.write_head(request).await {
+            Ok(()) => Ok(exchange),
+            Err(error) if exchange.is_reused() && error.cause == UpstreamCause::Cut => {
+                let mut exchange = self.connect().await?;
+                exchange.write_head(request).await?;
+                Ok(exchange)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A connection to the first address that takes one, within the connect timeout.
+    async fn connect(self: &Arc<Self>) -> Result<Exchange, AttemptError> {
+        let wait = self.settings.connect_timeout;
+        let connected = tokio::time::timeout(wait, self.connect_in_turn()).await;
+        connected.unwrap_or_else(|_| {
+            let message = format!("no connection within {wait:?}");
+            Err(AttemptError::new(UpstreamCause::Timeout, Phase::Connect, message))
+        })
+    }
+
+    async fn connect_in_turn(self: &Arc<Self>) -> Result<Exchange, AttemptError> {
+        let unresolved = |error: std::io::Error| {
+            let message = format!("looking up '{}': {error}", self.settings.host);
+            AttemptError::new(UpstreamCause::Connect, Phase::Connect, message)
+        };
+        let mut last = None;
+        for turn in 0.. {
+            let Some(peer) = self.peers.get(turn).await.map_err(unresolved)? else { break };
+            match self.connector.get_http_session(&*peer).await {
+                Ok((session, reused)) => {
+                    return Ok(Exchange::network(self.clone(), session, peer, reused));
+                }
+                Err(error) => last = Some(AttemptError::from_pingora(&error, Phase::Connect)),
+            }
+        }
+        self.peers.forget();
+        Err(last.unwrap_or_else(|| {
+            let message = format!("'{}' has no address", self.settings.host);
+            AttemptError::new(UpstreamCause::Connect, Phase::Connect, message)
+        }))
+    }
+}
+
+/// Writes the body and waits for the head. An upstream that answers early and stops reading fails the
+/// write; its answer counts all the same.
+async fn deliver(exchange: &mut Exchange, body: &Bytes) -> Result<(), AttemptError> {
+    let written = async {
+        if !body.is_empty() {
+            exchange.write(body.clone()).await?;
+        }
+        exchange.end().await
+    }
+    .await;
+    match written {
+        Ok(()) => exchange.read_head().await,
+        Err(error) => exchange.read_head().await.map_err(|_| error),
+    }
+}
