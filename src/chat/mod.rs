@@ -1,1 +1,5 @@
 //! OpenAI's dialect: peeking into bodies, SSE events, error bodies, answers rendered as SSE.
+//!
+//! Bytes in, facts or bytes out. Nothing here waits, opens a socket or knows of routes and hooks.
+
+pub mod sse;
