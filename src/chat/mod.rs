@@ -3,3 +3,4 @@
 //! Bytes in, facts or bytes out. Nothing here waits, opens a socket or knows of routes and hooks.
 
 pub mod sse;
+pub mod usage;
