@@ -2,5 +2,6 @@
 //!
 //! Bytes in, facts or bytes out. Nothing here waits, opens a socket or knows of routes and hooks.
 
+pub mod peek;
 pub mod sse;
 pub mod usage;
