@@ -3,5 +3,6 @@
 //! Bytes in, facts or bytes out. Nothing here waits, opens a socket or knows of routes and hooks.
 
 pub mod peek;
+pub mod pointers;
 pub mod sse;
 pub mod usage;
