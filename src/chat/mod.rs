@@ -2,6 +2,7 @@
 //!
 //! Bytes in, facts or bytes out. Nothing here waits, opens a socket or knows of routes and hooks.
 
+pub mod models;
 pub mod peek;
 pub mod pointers;
 pub mod sse;
