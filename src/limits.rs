@@ -98,3 +98,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 pub const PACKAGE_FILES_MAX: usize = 10_000;
 /// All files of one plugin folder.
 pub const PACKAGE_BYTES_MAX: u64 = 256 << 20;
+
+/// Model names with a series of their own; clients choose them, so the rest is counted as `other`.
+pub const METRIC_MODELS_MAX: usize = 200;
+/// A model name that may become a label.
+pub const METRIC_MODEL_BYTES_MAX: usize = 128;
