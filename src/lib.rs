@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` has the map. Modules are listed lowest floor first; each imports only from floors below it.
 
+pub mod document;
 pub mod fault;
 pub mod hook;
 pub mod limits;
