@@ -11,7 +11,21 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
+pub use self::diff::{Changes, Difference, diff};
+pub use self::load::{load, parse};
+pub use crate::document::{Errors, Position};
 use crate::limits;
+
+mod diff;
+mod load;
+mod place;
+mod plugin;
+mod route;
+mod server;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
 
 /// The whole checked configuration. Compared to decide what a reload changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -232,7 +246,7 @@ pub enum RetryOn {
 }
 
 /// `[[plugin]]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PluginEntry {
     pub name: String,
     /// Absolute.
@@ -240,15 +254,20 @@ pub struct PluginEntry {
     pub enabled: bool,
     pub priority: Option<i32>,
     pub config: Map<String, Value>,
-    /// Where in the file the entry stands, for errors about its folder.
+    /// Where in the file its path stands, for errors about its folder.
     pub at: Position,
 }
 
-/// A place in the config file, counted from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    pub line: usize,
-    pub column: usize,
+/// An entry that only moved within the file is the same entry.
+impl PartialEq for PluginEntry {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, path, enabled, priority, config, at: _ } = self;
+        *name == other.name
+            && *path == other.path
+            && *enabled == other.enabled
+            && *priority == other.priority
+            && *config == other.config
+    }
 }
 
 /// The environment variables config reads (`HOME`, API keys), so that parsing stays a pure function.

@@ -1,0 +1,79 @@
+//! From a file, a text or nothing to a checked [`Config`].
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::place::Place;
+use super::{Config, Environment, Errors, plugin, route, server, upstream};
+use crate::document::{Document, Section};
+use crate::limits;
+
+/// Reads the config file at `path`. Errors name it as it is given.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Errors> {
+    let file_name = path.display().to_string();
+    let unreadable = |error: std::io::Error| Errors::of_file(&file_name, format!("cannot be read: {error}"));
+    let text = bounded_text(path).map_err(unreadable)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base_dir = folder.canonicalize().map_err(unreadable)?;
+    parse(&text, &file_name, &base_dir, environment)
+}
+
+fn bounded_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(limits::CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limits::CONFIG_BYTES_MAX {
+        return Err(std::io::Error::other(format!("larger than {} bytes", limits::CONFIG_BYTES_MAX)));
+    }
+    Ok(text)
+}
+
+/// Reads the text of a config file. `base_dir`, absolute and free of links, is what relative paths start from.
+///
+/// Everything comes from the arguments but the files the text names: certificates and keys are read, because a
+/// config that names a missing one is wrong.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    base_dir: &Path,
+    environment: &Environment,
+) -> Result<Config, Errors> {
+    let place = Place { base_dir, environment };
+    Document::read_toml(file_name, text, |root| config(root, &place))
+}
+
+impl Config {
+    /// What runs without a config file: the echo upstream and every default.
+    pub fn built_in(environment: &Environment) -> Result<Self, Errors> {
+        parse("", "built-in config", Path::new("/"), environment)
+    }
+}
+
+/// Every section is read before the first missing value ends it, so that all errors are found.
+fn config(root: &mut Section<'_, '_>, place: &Place<'_>) -> Option<Config> {
+    let state_dir = root.table("state", |state| server::state_dir(state, place));
+    let listen = root.table("listen", |listen| server::listen(listen, place, state_dir.as_deref()));
+    let data_address = listen.as_ref().map(|listen| listen.address);
+    let admin = root.table("admin", |admin| server::admin(admin, place, data_address));
+    let plugins = root.table("plugins", |plugins| server::plugins(plugins, place, state_dir.as_deref()));
+    let limits = root.table("limits", server::limits);
+    let shutdown_grace = root.table("shutdown", server::shutdown_grace);
+    let log = root.table("log", server::log);
+    let watch = root.table("reload", server::watch);
+    let (upstreams, names) = upstream::all(root, place);
+    let routes = route::all(root, &names);
+    let plugin_entries = plugin::all(root, place);
+    Some(Config {
+        listen: listen?,
+        admin: admin?,
+        state_dir: state_dir?,
+        plugins: plugins?,
+        limits,
+        shutdown_grace,
+        log,
+        watch,
+        upstreams,
+        routes,
+        plugin_entries,
+    })
+}
