@@ -12,6 +12,7 @@ pub mod config;
 pub mod metrics;
 pub mod package;
 
+pub mod logging;
 pub mod plugin;
 pub mod route;
 pub mod upstream;

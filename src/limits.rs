@@ -103,3 +103,6 @@ pub const PACKAGE_BYTES_MAX: u64 = 256 << 20;
 pub const METRIC_MODELS_MAX: usize = 200;
 /// A model name that may become a label.
 pub const METRIC_MODEL_BYTES_MAX: usize = 128;
+
+/// Log lines waiting to be written. Past it lines are dropped and counted: a log nobody reads must not stop requests.
+pub const LOG_LINES_QUEUED: usize = 16_384;
