@@ -55,14 +55,17 @@ pub fn init(settings: &Log) -> Result<Logging, LogError> {
     Ok(Logging { lost, _worker: worker })
 }
 
-/// What is logged: the configured level; Pingora's own lines from `warn` on, for it logs each broken connection;
-/// and the access log as switched. A directive of the configuration for one of these targets wins.
+/// What is logged: the configured level, but of Pingora's lines only those from `warn` on, for it logs each broken
+/// connection; and the access log as switched. A directive of the configuration for one of these targets wins.
 fn filter(settings: &Log) -> Result<EnvFilter, LogError> {
+    let parse = |directives: &str| {
+        let parsed = EnvFilter::builder().parse(directives);
+        parsed.map_err(|error| LogError::Level { level: settings.level.clone(), error })
+    };
+    let configured = parse(&settings.level)?.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let pingora = configured.min(LevelFilter::WARN);
     let access = if settings.access { LevelFilter::INFO } else { LevelFilter::OFF };
-    let directives = format!("pingora=warn,{ACCESS}={access},{}", settings.level);
-    EnvFilter::builder()
-        .parse(directives)
-        .map_err(|error| LogError::Level { level: settings.level.clone(), error })
+    parse(&format!("pingora={pingora},{ACCESS}={access},{}", settings.level))
 }
 
 fn lines(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
