@@ -68,10 +68,14 @@ pub const EARLY_ANSWER_DRAIN: Duration = Duration::from_secs(2);
 pub const CHAIN_BUDGET: Duration = Duration::from_secs(1);
 /// One `onRequest`, `onResponse` or `onError` call.
 pub const HOOK_TIMEOUT: Duration = Duration::from_millis(250);
+/// One `onStreamEvent` call. A token waits for it, so it is shorter.
+pub const STREAM_HOOK_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest `timeoutMs` a manifest may ask for; a guard that asks a model needs seconds.
 pub const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// Calls one plugin process works on at once, unless it says less.
 pub const HOOK_IN_FLIGHT: usize = 256;
+/// Processes of one plugin.
+pub const PLUGIN_INSTANCES_MAX: usize = 64;
 /// A verdict with its body.
 pub const VERDICT_BYTES_MAX: usize = 50 << 20;
 /// The metadata bag of a request, as JSON.

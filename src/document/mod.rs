@@ -193,15 +193,27 @@ pub(crate) fn tree_of_toml(text: &str) -> Option<Node> {
     self::toml::parse(text, &mut document).filter(|_| document.found.is_empty())
 }
 
-/// The known word that is most like `word`, if one is like it at all: two slips, or one in three letters.
+/// The known word that is most like `word`, if one is like it at all: two slips, one in three letters, or one
+/// of the two is the beginning of the other.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let slips_max = (word.chars().count() / 3).max(2);
     known
         .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()), known))
-        .filter(|(slips, known)| *slips <= slips_max && *slips < known.chars().count())
+        .filter_map(|known| Some((slips(word, known).filter(|slips| *slips <= slips_max)?, known)))
         .min_by_key(|(slips, _)| *slips)
         .map(|(_, known)| known)
+}
+
+/// How far apart two words are; None if nothing of the known one is left.
+fn slips(word: &str, known: &str) -> Option<usize> {
+    const BEGINNING_MIN: usize = 3;
+    let (word, known) = (word.to_lowercase(), known.to_lowercase());
+    let begins = word.starts_with(&known) || known.starts_with(&word);
+    if begins && word.len().min(known.len()) >= BEGINNING_MIN {
+        return Some(1);
+    }
+    let slips = strsim::damerau_levenshtein(&word, &known);
+    (slips < known.chars().count()).then_some(slips)
 }
 
 /// `did you mean "address"?`, or all there is to choose from.
@@ -231,6 +243,8 @@ mod tests {
         assert_eq!(nearest("adress", known), Some("address"));
         assert_eq!(nearest("Thread", known), Some("threads"));
         assert_eq!(nearest("tsl", known), Some("tls"));
+        assert_eq!(nearest("addr", known), Some("address"));
+        assert_eq!(nearest("threads_max", known), Some("threads"));
         assert_eq!(nearest("timeout", known), None);
         assert_eq!(nearest("", known), None);
         assert_eq!(suggestion("timeout", &known), "known here: address, threads, tls");

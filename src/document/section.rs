@@ -31,7 +31,7 @@ impl<'n, 't> Section<'n, 't> {
             );
             return None;
         };
-        let title = document.file.to_owned();
+        let title = "the file".to_owned();
         Section { entries, at: Some(root.at), pointer: String::new(), title, asked: Vec::new(), document }
             .read(read)
     }
@@ -50,7 +50,9 @@ impl<'n, 't> Section<'n, 't> {
 
     /// The node of `key` as it is. From now on the key is known.
     pub fn node(&mut self, key: &'static str) -> Option<&'n Node> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
@@ -96,6 +98,23 @@ impl<'n, 't> Section<'n, 't> {
             }
         }
         Some(values)
+    }
+
+    /// The items of a list, or of one that is written as its only item.
+    pub fn list_or_one<T>(
+        &mut self,
+        key: &'static str,
+        kind: impl Fn(&Node) -> Result<T, Wrong>,
+    ) -> Option<Vec<T>> {
+        match self.node(key)?.value {
+            Value::List(_) => self.list(key, kind),
+            Value::Null
+            | Value::Boolean(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Foreign(_)
+            | Value::Table(_) => self.get(key, kind).map(|item| vec![item]),
+        }
     }
 
     /// A table, read whether or not it is there: its defaults are those of an empty one.
@@ -186,10 +205,6 @@ impl<'n, 't> Section<'n, 't> {
 
     pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
-    }
-
-    pub fn title(&self) -> &str {
-        &self.title
     }
 
     fn items(&mut self, key: &'static str, expected: &str) -> Option<&'n [Node]> {

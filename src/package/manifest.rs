@@ -1,0 +1,130 @@
+//! `plugin.json`: what a plugin says of itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{hooks, permissions, program};
+use crate::document::{Node, Section, Wrong, boolean, integer, name, one_of, parsed, text};
+use crate::hook::{HookName, HookSpec};
+use crate::limits;
+use crate::package::Program;
+
+/// The protocol this gateway speaks.
+const PROTOCOL: u32 = 1;
+/// Far enough apart for any order.
+const PRIORITY_MAX: i32 = 1_000_000;
+const PRIORITY: i32 = 100;
+
+/// A checked manifest.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    pub name: String,
+    pub version: semver::Version,
+    pub protocol: u32,
+    pub description: Option<String>,
+    pub author: Option<String>,
+    pub license: Option<String>,
+    pub homepage: Option<String>,
+    pub tags: Vec<String>,
+    pub program: Program,
+    /// The hooks it serves, without those that are `false`.
+    pub hooks: BTreeMap<HookName, HookSpec>,
+    /// Lower runs earlier.
+    pub priority: i32,
+    /// Environment variables it asks to be given.
+    pub env: Vec<String>,
+    pub limits: ProcessLimits,
+    /// As written.
+    pub config_schema: Option<Value>,
+    pub enabled_by_default: bool,
+}
+
+/// `limits`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// MiB of data one process may have; None: as much as there is.
+    pub memory_mb: Option<u64>,
+    /// Calls one process works on at once.
+    pub max_in_flight: usize,
+    /// Processes that share the calls.
+    pub instances: usize,
+}
+
+/// Every key is read before the first missing one ends it, so that all errors are found.
+pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
+    let name = root.need("name", "\"name\": \"redact\"", name);
+    let version = root.need("version", "\"version\": \"1.0.0\"", parsed(version));
+    let protocol = root.get("protocol", protocol).unwrap_or(PROTOCOL);
+    let description = root.get("description", text);
+    let author = root.get("author", text);
+    let license = root.get("license", text);
+    let homepage = root.get("homepage", text);
+    let tags = root.list("tags", text).unwrap_or_default();
+    let program = program::read(root, dir);
+    let hooks = root.table("hooks", hooks::read);
+    let priority = root.get("priority", integer(-PRIORITY_MAX..=PRIORITY_MAX)).unwrap_or(PRIORITY);
+    let env = permissions::read(root);
+    let limits = root.table("limits", process_limits);
+    let config_schema = root.get("configSchema", config_schema);
+    let enabled_by_default = root.get("enabledByDefault", boolean).unwrap_or(false);
+    keys_without_effect(root);
+    Some(Manifest {
+        name: name?,
+        version: version?,
+        protocol,
+        description,
+        author,
+        license,
+        homepage,
+        tags,
+        program: program?,
+        hooks,
+        priority,
+        env,
+        limits,
+        config_schema,
+        enabled_by_default,
+    })
+}
+
+fn version(text: &str) -> Result<semver::Version, String> {
+    text.parse().map_err(|error| format!("is no version ({error}); write it like 1.0.0"))
+}
+
+fn protocol(node: &Node) -> Result<u32, Wrong> {
+    match integer(1..=u32::MAX)(node)? {
+        PROTOCOL => Ok(PROTOCOL),
+        _ => Err(Wrong::Value(format!("is not spoken by this gateway; write {PROTOCOL}"))),
+    }
+}
+
+fn process_limits(section: &mut Section<'_, '_>) -> ProcessLimits {
+    ProcessLimits {
+        memory_mb: section.get("memoryMb", integer(16..=1 << 20)),
+        max_in_flight: section
+            .get("maxInFlight", integer(1..=limits::HOOK_IN_FLIGHT))
+            .unwrap_or(limits::HOOK_IN_FLIGHT),
+        instances: section.get("instances", integer(1..=limits::PLUGIN_INSTANCES_MAX)).unwrap_or(1),
+    }
+}
+
+/// A JSON Schema, which may be `true` or `false`, or a map of fields: what is in it is looked at when it is used.
+fn config_schema(node: &Node) -> Result<Value, Wrong> {
+    match node.to_json() {
+        Ok(schema @ (Value::Object(_) | Value::Bool(_))) => Ok(schema),
+        Ok(_) | Err(_) => Err(Wrong::Type("a JSON Schema, { \"type\": \"object\", … }".to_owned())),
+    }
+}
+
+/// Keys of OmniRoute's manifests, and of editors, that are taken and change nothing here.
+fn keys_without_effect(root: &mut Section<'_, '_>) {
+    root.get("$schema", text);
+    root.get("source", one_of(&[("local", ()), ("marketplace", ())]));
+    root.get("integrity", text);
+    for list in ["skills", "adminPages", "dashboardWidgets"] {
+        root.list(list, |item| item.to_json().map_err(|_| Wrong::Type("an object".to_owned())));
+    }
+    root.node("integrations");
+}
