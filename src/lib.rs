@@ -11,6 +11,7 @@ pub mod chat;
 pub mod config;
 pub mod metrics;
 pub mod package;
+pub mod token;
 
 pub mod logging;
 pub mod plugin;
