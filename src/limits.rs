@@ -110,3 +110,8 @@ pub const METRIC_MODEL_BYTES_MAX: usize = 128;
 
 /// Log lines waiting to be written. Past it lines are dropped and counted: a log nobody reads must not stop requests.
 pub const LOG_LINES_QUEUED: usize = 16_384;
+
+/// A request body on the control listener.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
+/// The control listener's last answers at shutdown.
+pub const ADMIN_GRACE: Duration = Duration::from_secs(2);
