@@ -89,6 +89,60 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(600);
 pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 /// After SIGTERM, before SIGKILL.
 pub const TERM_WAIT: Duration = Duration::from_secs(3);
+/// A plugin that closed its socket gets this long to say why on stderr and exit, before SIGKILL.
+pub const EXIT_WAIT: Duration = Duration::from_millis(500);
+/// After a process ended, how long its last output is waited for. A program that left the group may hold the pipes.
+pub const LAST_OUTPUT_WAIT: Duration = Duration::from_millis(200);
+/// The first pause before a crashed plugin is started again; doubles with each crash.
+pub const RESTART_BACKOFF: Duration = Duration::from_millis(100);
+/// The longest pause between two starts.
+pub const RESTART_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A process that lived this long has shown it works: the pause starts over.
+pub const RESTART_HEALTHY: Duration = Duration::from_secs(60);
+/// Crashes within [`CRASH_WINDOW`] after which a plugin is broken.
+pub const CRASHES_MAX: usize = 5;
+pub const CRASH_WINDOW: Duration = Duration::from_secs(60);
+/// Protocol errors within [`PROTOCOL_ERROR_WINDOW`] after which a plugin is broken.
+pub const PROTOCOL_ERRORS_MAX: usize = 3;
+pub const PROTOCOL_ERROR_WINDOW: Duration = Duration::from_secs(600);
+/// How often a broken plugin gets one more start.
+pub const BROKEN_PROBE_PERIOD: Duration = Duration::from_secs(30);
+/// Plugin starts that wait for the one thread that does them. Whoever comes later waits to get in.
+pub const SPAWNS_QUEUED: usize = 64;
+
+/// Orders of a handle to its supervisor that wait. There is one kind, and the last is as good as the first.
+pub const PLUGIN_COMMANDS: usize = 8;
+
+/// Timeouts within [`CALL_BREAKER_WINDOW`] that open a plugin's breaker.
+pub const CALL_BREAKER_TIMEOUTS: u32 = 5;
+/// Calls within [`CALL_BREAKER_WINDOW`] below which their share of failures says nothing yet.
+pub const CALL_BREAKER_CALLS_MIN: u32 = 20;
+pub const CALL_BREAKER_WINDOW: Duration = Duration::from_secs(10);
+/// How long a plugin's breaker stays open before one call may try; doubles while that fails.
+pub const CALL_BREAKER_OPEN: Duration = Duration::from_secs(1);
+pub const CALL_BREAKER_OPEN_MAX: Duration = Duration::from_secs(30);
+
+/// Socket buffer of both ends of a link. The default stalls after 167 small frames.
+pub const LINK_SOCKET_BYTES: usize = 1 << 20;
+/// Frames waiting for a full socket, bodies counted where they wait with their frame. Beyond it calls are refused.
+pub const LINK_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// One read of a link: a whole part of a body with header and some meta. Grows for a larger frame and shrinks back.
+pub const LINK_READ_BYTES: usize = 72 << 10;
+/// How often a link is looked at for silence. Silent that long with calls pending, it is pinged.
+pub const LINK_SILENCE: Duration = Duration::from_secs(5);
+/// Silent periods of [`LINK_SILENCE`] before a link without calls is pinged: 30 s.
+pub const LINK_IDLE_PERIODS: u32 = 6;
+/// Pings without any sign of life after which a process counts as hung.
+pub const PINGS_MISSED_MAX: u32 = 2;
+
+/// Lines of a plugin's output kept for the operator.
+pub const PLUGIN_LOG_LINES: usize = 1_000;
+/// All kept lines of one plugin together.
+pub const PLUGIN_LOG_BYTES: usize = 256 << 10;
+/// One line of output; the rest of a longer one is cut.
+pub const PLUGIN_LOG_LINE_BYTES: usize = 4 << 10;
+/// Lines per second that are kept, with as many at once; more are dropped and counted.
+pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 200;
 /// SIGTERM to the gateway: how long requests in flight may take to finish.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 

@@ -1,1 +1,13 @@
-fn main() {}
+//! The executable. What it does is in the library.
+
+use std::process::ExitCode;
+
+use hookway::plugin::launch;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|command| command == launch::COMMAND) {
+        return launch::run(args);
+    }
+    ExitCode::SUCCESS
+}

@@ -1,1 +1,4 @@
 //! A plugin alive: its process, its link, its supervisor.
+
+pub mod launch;
+mod watched;
