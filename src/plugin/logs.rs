@@ -1,0 +1,257 @@
+//! What a plugin prints. Its pipes are always drained, so it never waits for the gateway; what is kept is
+//! bounded in lines, bytes and rate, and what is not kept is counted.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, mem};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use crate::limits;
+
+/// Where a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Stdout,
+    Stderr,
+    /// A LOG frame with its level.
+    Log(hookway_wire::LogLevel),
+    /// The gateway, about the plugin.
+    Gateway,
+}
+
+impl Source {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Log(hookway_wire::LogLevel::Debug) => "debug",
+            Self::Log(hookway_wire::LogLevel::Info) => "info",
+            Self::Log(hookway_wire::LogLevel::Warn) => "warn",
+            Self::Log(hookway_wire::LogLevel::Error) => "error",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// One kept line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    pub at: SystemTime,
+    pub source: Source,
+    pub text: String,
+}
+
+/// The recent output of a plugin, over restarts.
+#[derive(Debug)]
+pub(super) struct Logs {
+    plugin: String,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+    /// Lines that may still be kept in this second.
+    left: u32,
+    second: Instant,
+    dropped: u64,
+    /// The last line of stderr that says something, whether or not it was kept.
+    last_words: String,
+}
+
+impl Logs {
+    pub(super) fn new(plugin: String) -> Self {
+        let ring = Ring {
+            lines: VecDeque::new(),
+            bytes: 0,
+            left: limits::PLUGIN_LOG_LINES_PER_SECOND,
+            second: Instant::now(),
+            dropped: 0,
+            last_words: String::new(),
+        };
+        Self { plugin, ring: Mutex::new(ring) }
+    }
+
+    /// Keeps a line, or counts it as dropped. A line that is kept goes to the gateway's own log too.
+    pub(super) fn line(&self, source: Source, text: String) {
+        if !self.lock().keep(source, &text, Instant::now()) {
+            return;
+        }
+        let plugin = &self.plugin;
+        match source {
+            Source::Log(hookway_wire::LogLevel::Debug) => {
+                tracing::debug!(target: "hookway::plugin", plugin, "{text}");
+            }
+            Source::Stdout | Source::Log(hookway_wire::LogLevel::Info) => {
+                tracing::info!(target: "hookway::plugin", plugin, "{text}");
+            }
+            Source::Stderr | Source::Log(hookway_wire::LogLevel::Warn) => {
+                tracing::warn!(target: "hookway::plugin", plugin, "{text}");
+            }
+            Source::Log(hookway_wire::LogLevel::Error) => {
+                tracing::error!(target: "hookway::plugin", plugin, "{text}");
+            }
+            // Whoever writes about a plugin logs it where it happens.
+            Source::Gateway => {}
+        }
+    }
+
+    pub(super) fn lines(&self) -> Vec<LogLine> {
+        self.lock().lines.iter().cloned().collect()
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// The last line of stderr since this was last asked: of the process that has just ended, why.
+    pub(super) fn take_last_words(&self) -> String {
+        mem::take(&mut self.lock().last_words)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn keep(&mut self, source: Source, text: &str, now: Instant) -> bool {
+        if source == Source::Stderr && !text.trim().is_empty() {
+            text.trim().clone_into(&mut self.last_words);
+        }
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.left) = (now, limits::PLUGIN_LOG_LINES_PER_SECOND);
+        }
+        // The gateway's own words about a plugin are few, and the ones that matter after a flood.
+        if source != Source::Gateway {
+            let Some(left) = self.left.checked_sub(1) else {
+                self.dropped += 1;
+                return false;
+            };
+            self.left = left;
+        }
+        self.bytes += text.len();
+        self.lines.push_back(LogLine { at: SystemTime::now(), source, text: text.to_owned() });
+        while self.lines.len() > limits::PLUGIN_LOG_LINES || self.bytes > limits::PLUGIN_LOG_BYTES {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.text.len();
+        }
+        true
+    }
+}
+
+/// Cuts a stream of bytes into lines of bounded length.
+#[derive(Debug, Default)]
+struct Lines {
+    line: Vec<u8>,
+    /// Bytes of this line that were not kept.
+    cut: usize,
+}
+
+impl Lines {
+    fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(String)) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let (text, ends) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                Some(_) | None => (piece, false),
+            };
+            let kept = text.len().min(limits::PLUGIN_LOG_LINE_BYTES - self.line.len());
+            self.line.extend_from_slice(&text[..kept]);
+            self.cut += text.len() - kept;
+            if ends {
+                take(self.take());
+            }
+        }
+    }
+
+    fn finish(&mut self, mut take: impl FnMut(String)) {
+        if !self.line.is_empty() {
+            take(self.take());
+        }
+    }
+
+    fn take(&mut self) -> String {
+        let mut text = String::from_utf8_lossy(self.line.trim_ascii_end()).into_owned();
+        if self.cut > 0 {
+            text.push_str(&format!(" … ({} bytes cut)", self.cut));
+        }
+        self.line.clear();
+        self.cut = 0;
+        text
+    }
+}
+
+/// Reads one pipe to its end. Must run inside a tokio runtime.
+pub(super) async fn drain(pipe: OwnedFd, source: Source, logs: &Logs) -> io::Result<()> {
+    let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
+    let mut buffer = vec![0; 8 << 10];
+    let mut lines = Lines::default();
+    loop {
+        let read = pipe.read(&mut buffer).await?;
+        if read == 0 {
+            lines.finish(|line| logs.line(source, line));
+            return Ok(());
+        }
+        lines.feed(&buffer[..read], |line| logs.line(source, line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(reads: &[&[u8]]) -> Vec<String> {
+        let (mut lines, mut out) = (Lines::default(), Vec::new());
+        for read in reads {
+            lines.feed(read, |line| out.push(line));
+        }
+        lines.finish(|line| out.push(line));
+        out
+    }
+
+    #[test]
+    fn lines_are_cut_where_they_end_not_where_a_read_does() {
+        assert_eq!(split(&[b"one\ntw", b"o\r\n\nthr", b"ee"]), ["one", "two", "", "three"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_kept_to_its_bound_and_says_so() {
+        let long = vec![b'x'; limits::PLUGIN_LOG_LINE_BYTES];
+        let lines = split(&[&long, b"yy", b"y\nnext\n"]);
+        assert_eq!(lines[0].len(), limits::PLUGIN_LOG_LINE_BYTES + " … (3 bytes cut)".len());
+        assert!(lines[0].ends_with("x … (3 bytes cut)"));
+        assert_eq!(lines[1], "next");
+    }
+
+    #[test]
+    fn a_flood_is_dropped_and_counted_but_its_last_words_are_known() {
+        let logs = Logs::new("p".to_owned());
+        let now = Instant::now();
+        for line in 0..1_000 {
+            logs.lock().keep(Source::Stderr, &format!("line {line}"), now);
+        }
+        assert_eq!(logs.lines().len(), limits::PLUGIN_LOG_LINES_PER_SECOND as usize);
+        assert_eq!(logs.dropped(), 1_000 - u64::from(limits::PLUGIN_LOG_LINES_PER_SECOND));
+        assert_eq!(logs.take_last_words(), "line 999");
+        assert_eq!(logs.take_last_words(), "");
+        assert!(logs.lock().keep(Source::Stdout, "later", now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_ring_keeps_the_newest_lines_within_both_bounds() {
+        let logs = Logs::new("p".to_owned());
+        let wide = "w".repeat(limits::PLUGIN_LOG_LINE_BYTES);
+        for second in 0..20u32 {
+            let now = Instant::now() + Duration::from_secs(2) * second;
+            for _ in 0..10 {
+                logs.lock().keep(Source::Stdout, &wide, now);
+            }
+        }
+        assert_eq!(logs.lines().len(), limits::PLUGIN_LOG_BYTES / limits::PLUGIN_LOG_LINE_BYTES);
+    }
+}
