@@ -1,0 +1,351 @@
+//! The hands of the supervisor: one task per plugin that waits for what happens and does what was decided.
+//!
+//! It owns the process, the handshake, the link and the pipes, and is done only when all of them are.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hookway_wire::{FrameType, Head};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+
+use super::PluginSpec;
+use super::launch::{Launcher, Process, Program, Spawned};
+use super::link::{self, HandshakeFailure, Link, LinkEnd, Offer, Tasks};
+use super::logs::{self, Source};
+use super::state::Shared;
+use super::supervisor::{Action, DeathKind, Event, Supervisor};
+use crate::limits;
+
+/// What the handle asks for. That the handle is gone is said by its end of the channel.
+#[derive(Debug)]
+pub(super) enum Command {
+    Retire { drain: std::time::Duration },
+}
+
+type Handshake = JoinHandle<Result<(Arc<Link>, Tasks), HandshakeFailure>>;
+
+/// A process and the two tasks that drain its pipes.
+struct Running {
+    process: Process,
+    pipes: [JoinHandle<io::Result<()>>; 2],
+}
+
+pub(super) struct Actor {
+    supervisor: Supervisor,
+    spec: PluginSpec,
+    launcher: Launcher,
+    data: Handle,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    /// The handle is gone: nothing comes over `commands` any more.
+    abandoned: bool,
+    running: Option<Running>,
+    handshake: Option<Handshake>,
+    link: Option<(Arc<Link>, Tasks)>,
+    /// What ended the process, where its exit status would not tell.
+    why: Option<String>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        spec: PluginSpec,
+        launcher: Launcher,
+        data: Handle,
+        shared: Arc<Shared>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        Self {
+            supervisor: Supervisor::new(),
+            spec,
+            launcher,
+            data,
+            shared,
+            commands,
+            abandoned: false,
+            running: None,
+            handshake: None,
+            link: None,
+            why: None,
+        }
+    }
+
+    /// Runs until the plugin is stopped for good: no process, no link, no task is left.
+    pub(super) async fn run(mut self) {
+        let mut event = Event::Start;
+        loop {
+            let mut follows = None;
+            for action in self.supervisor.step(event, now()) {
+                if action == Action::Finish {
+                    return self.shared.finish();
+                }
+                follows = self.perform(action).await;
+            }
+            event = match follows {
+                Some(event) => event,
+                None => self.next().await,
+            };
+        }
+    }
+
+    /// Waits for whatever happens next.
+    async fn next(&mut self) -> Event {
+        let wake_at = self.supervisor.wake_at();
+        tokio::select! {
+            command = self.commands.recv(), if !self.abandoned => match command {
+                Some(Command::Retire { drain }) => Event::Retire { drain },
+                None => {
+                    self.abandoned = true;
+                    Event::Stop
+                }
+            },
+            status = exited(&mut self.running) => self.exited(status).await,
+            outcome = finished(&mut self.handshake) => self.shaken(outcome),
+            end = ended(&mut self.link) => self.link_ended(end).await,
+            () = wake(wake_at) => Event::Wake,
+        }
+    }
+
+    /// Does one thing. What comes of it at once is an event of its own.
+    async fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn => return self.spawn().await,
+            Action::Publish => self.publish(),
+            Action::Withdraw => self.shared.withdraw(self.supervisor.is_broken()),
+            Action::Shutdown => {
+                if let Some((link, _)) = &self.link {
+                    link.tell(Head::link(FrameType::Drain));
+                    link.tell(Head::link(FrameType::Shutdown));
+                }
+            }
+            Action::Terminate => {
+                self.drop_handshake();
+                self.signal(Process::terminate);
+            }
+            Action::Kill => self.kill(),
+            Action::Restart { kind, after } => {
+                let reason = self.why.take().unwrap_or_default();
+                self.shared.died(kind, reason, Some(after));
+            }
+            Action::GiveUp { kind } => {
+                let reason = self.why.take().unwrap_or_default();
+                self.shared.died(kind, reason, None);
+            }
+            Action::Finish => {}
+        }
+        None
+    }
+
+    /// Waits only for the gateway's own launcher to be executed, never for the plugin's program.
+    async fn spawn(&mut self) -> Option<Event> {
+        self.why = None;
+        match self.launch().await {
+            Ok(()) => None,
+            Err(error) => {
+                self.why = Some(format!("it could not be started: {error}"));
+                Some(Event::Gone { kind: DeathKind::Launch, jitter: jitter() })
+            }
+        }
+    }
+
+    async fn launch(&mut self) -> io::Result<()> {
+        let PluginSpec { argv, dir, env, .. } = &self.spec;
+        let program = Program { argv: argv.clone(), dir: dir.clone(), env: env.clone() };
+        let Spawned { child, pidfd, socket, stdout, stderr } = self.launcher.spawn(program).await?;
+        let process = Process::adopt(child, pidfd)?;
+        self.shared.launched(process.pid());
+        let pipe = |pipe, source| {
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { logs::drain(pipe, source, &shared.logs).await })
+        };
+        let pipes = [pipe(stdout, Source::Stdout), pipe(stderr, Source::Stderr)];
+        self.running = Some(Running { process, pipes });
+        let offer = Offer {
+            plugin: self.spec.name.clone(),
+            generation: self.spec.generation,
+            max_in_flight: self.spec.max_in_flight,
+            config: self.shared.config(),
+            hooks: self.spec.hooks.clone(),
+        };
+        self.handshake = Some(self.data.spawn(link::open(socket, offer, Arc::clone(&self.shared.logs))));
+        Ok(())
+    }
+
+    fn shaken(&mut self, outcome: Result<(Arc<Link>, Tasks), HandshakeFailure>) -> Event {
+        self.handshake = None;
+        match outcome {
+            Ok(linked) => {
+                self.link = Some(linked);
+                Event::Ready
+            }
+            Err(HandshakeFailure::Closed) => Event::Closed,
+            Err(failure @ HandshakeFailure::Refused(_)) => {
+                self.failed(DeathKind::Handshake, failure.to_string())
+            }
+            Err(failure @ HandshakeFailure::Protocol(_)) => {
+                self.failed(DeathKind::Protocol, failure.to_string())
+            }
+        }
+    }
+
+    async fn link_ended(&mut self, end: LinkEnd) -> Event {
+        self.join_link().await;
+        match end {
+            LinkEnd::Closed | LinkEnd::Stopped => Event::Closed,
+            LinkEnd::Protocol(breach) => {
+                self.failed(DeathKind::Protocol, format!("it broke the protocol: {breach}"))
+            }
+            LinkEnd::Unhealthy => self.failed(DeathKind::Unhealthy, "it no longer answered pings".to_owned()),
+            LinkEnd::Exhausted => {
+                self.failed(DeathKind::Exit, "all call ids of its link were used".to_owned())
+            }
+        }
+    }
+
+    fn failed(&mut self, kind: DeathKind, why: String) -> Event {
+        self.why = Some(why);
+        Event::Failed(kind)
+    }
+
+    /// The process is gone and reaped: nothing may wait for it, and its last words are the reason.
+    async fn exited(&mut self, status: io::Result<ExitStatus>) -> Event {
+        self.drop_handshake();
+        if let Some((link, _)) = &self.link {
+            link.end(LinkEnd::Closed);
+        }
+        self.join_link().await;
+        if let Some(Running { pipes, .. }) = self.running.take() {
+            for mut pipe in pipes {
+                // A program that left the process group may hold the pipe open for as long as it likes.
+                if timeout(limits::LAST_OUTPUT_WAIT, &mut pipe).await.is_err() {
+                    pipe.abort();
+                }
+            }
+        }
+        let last_words = self.shared.logs.take_last_words();
+        let not_found = status.as_ref().is_ok_and(|status| status.code() == Some(127));
+        self.why.get_or_insert_with(|| describe(status, &last_words));
+        let kind = if not_found { DeathKind::Launch } else { DeathKind::Exit };
+        Event::Gone { kind, jitter: jitter() }
+    }
+
+    fn publish(&mut self) {
+        if let (Some((link, _)), Some(running)) = (&self.link, &self.running) {
+            self.shared.publish(Arc::clone(link), running.process.pid());
+        }
+    }
+
+    fn kill(&mut self) {
+        let late = if self.handshake.is_some() {
+            format!("it was not ready within {} s", limits::HANDSHAKE_TIMEOUT.as_secs())
+        } else {
+            "it closed its socket but kept running".to_owned()
+        };
+        self.why.get_or_insert(late);
+        self.drop_handshake();
+        self.signal(Process::kill);
+    }
+
+    fn signal(&self, signal: impl Fn(&Process)) {
+        if let Some(running) = &self.running {
+            signal(&running.process);
+        }
+    }
+
+    /// With the handshake goes the gateway's end of the socket.
+    fn drop_handshake(&mut self) {
+        if let Some(handshake) = self.handshake.take() {
+            handshake.abort();
+        }
+    }
+
+    async fn join_link(&mut self) {
+        if let Some((_, tasks)) = self.link.take() {
+            for task in tasks {
+                let _ = task.await;
+            }
+        }
+    }
+}
+
+async fn exited(running: &mut Option<Running>) -> io::Result<ExitStatus> {
+    match running {
+        Some(running) => running.process.exited().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished(handshake: &mut Option<Handshake>) -> Result<(Arc<Link>, Tasks), HandshakeFailure> {
+    match handshake {
+        // It is only ever aborted after it was taken from here, or by a runtime that shuts down.
+        Some(handshake) => handshake.await.unwrap_or(Err(HandshakeFailure::Closed)),
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(link: &mut Option<(Arc<Link>, Tasks)>) -> LinkEnd {
+    match link {
+        Some((link, _)) => link.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wake(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tokio's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// "exited with status 1: ModuleNotFoundError: No module named 'x'"
+fn describe(status: io::Result<ExitStatus>, last_words: &str) -> String {
+    let ended = match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(_)) => format!("killed by {}", status.to_string().replace(": ", " ")),
+            (None, None) => format!("ended: {status}"),
+        },
+        Err(error) => format!("ended with unknown status: {error}"),
+    };
+    if last_words.is_empty() { ended } else { format!("{ended}: {last_words}") }
+}
+
+/// From -1 to 1.
+fn jitter() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness plugins start together, which is no harm worth failing for.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX) * 2.0 - 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_is_told_with_its_last_words() {
+        assert_eq!(
+            describe(Ok(ExitStatus::from_raw(1 << 8)), "ValueError: x"),
+            "exited with status 1: ValueError: x"
+        );
+        assert_eq!(describe(Ok(ExitStatus::from_raw(0)), ""), "exited with status 0");
+        assert_eq!(describe(Ok(ExitStatus::from_raw(9)), ""), "killed by signal 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn jitter_stays_within_its_bounds() {
+        for _ in 0..1_000 {
+            assert!((-1.0..=1.0).contains(&jitter()));
+        }
+    }
+}
