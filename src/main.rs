@@ -6,8 +6,9 @@ use hookway::plugin::launch;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
+    // Not for people, so no command of the command line: it must not depend on how that is read.
     if args.next().is_some_and(|command| command == launch::COMMAND) {
         return launch::run(args);
     }
-    ExitCode::SUCCESS
+    hookway::cli::run(std::env::args_os())
 }

@@ -1,22 +1,39 @@
 //! From a file, a text or nothing to a checked [`Config`].
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::place::Place;
-use super::{Config, Environment, Errors, plugin, route, server, upstream};
+use super::{Config, Environment, Errors, PluginEntry, plugin, route, server, upstream};
 use crate::document::{Document, Section};
 use crate::limits;
 
+/// The environment of this process, without the variables that are no text.
+pub fn environment_of_this_process() -> Environment {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
 /// Reads the config file at `path`. Errors name it as it is given.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, Errors> {
+    load_with_plugins(path, environment).0
+}
+
+/// As [`load`], and whatever comes of it, the `[[plugin]]` entries that could be read: a check that tells all
+/// errors at once looks into their folders too.
+pub fn load_with_plugins(
+    path: &Path,
+    environment: &Environment,
+) -> (Result<Config, Errors>, Vec<PluginEntry>) {
     let file_name = path.display().to_string();
-    let unreadable = |error: std::io::Error| Errors::of_file(&file_name, format!("cannot be read: {error}"));
-    let text = bounded_text(path).map_err(unreadable)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let base_dir = folder.canonicalize().map_err(unreadable)?;
-    parse(&text, &file_name, &base_dir, environment)
+    match bounded_text(path).and_then(|text| Ok((text, folder.canonicalize()?))) {
+        Ok((text, base_dir)) => read(&text, &file_name, &Place { base_dir: &base_dir, environment }),
+        Err(error) => (Err(Errors::of_file(file_name, format!("cannot be read: {error}"))), Vec::new()),
+    }
 }
 
 fn bounded_text(path: &Path) -> std::io::Result<String> {
@@ -38,8 +55,16 @@ pub fn parse(
     base_dir: &Path,
     environment: &Environment,
 ) -> Result<Config, Errors> {
-    let place = Place { base_dir, environment };
-    Document::read_toml(file_name, text, |root| config(root, &place))
+    read(text, file_name, &Place { base_dir, environment }).0
+}
+
+fn read(text: &str, file_name: &str, place: &Place<'_>) -> (Result<Config, Errors>, Vec<PluginEntry>) {
+    let mut entries = Vec::new();
+    let config = Document::read_toml(file_name, text, |root| {
+        entries = plugin::all(root, place);
+        config(root, place, entries.clone())
+    });
+    (config, entries)
 }
 
 impl Config {
@@ -50,7 +75,7 @@ impl Config {
 }
 
 /// Every section is read before the first missing value ends it, so that all errors are found.
-fn config(root: &mut Section<'_, '_>, place: &Place<'_>) -> Option<Config> {
+fn config(root: &mut Section<'_, '_>, place: &Place<'_>, plugin_entries: Vec<PluginEntry>) -> Option<Config> {
     let state_dir = root.table("state", |state| server::state_dir(state, place));
     let listen = root.table("listen", |listen| server::listen(listen, place, state_dir.as_deref()));
     let data_address = listen.as_ref().map(|listen| listen.address);
@@ -62,7 +87,6 @@ fn config(root: &mut Section<'_, '_>, place: &Place<'_>) -> Option<Config> {
     let watch = root.table("reload", server::watch);
     let (upstreams, names) = upstream::all(root, place);
     let routes = route::all(root, &names);
-    let plugin_entries = plugin::all(root, place);
     Some(Config {
         listen: listen?,
         admin: admin?,

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::diff::{Changes, Difference, diff};
-pub use self::load::{load, parse};
+pub use self::load::{environment_of_this_process, load, load_with_plugins, parse};
 pub use crate::document::{Errors, Position};
 use crate::limits;
 
@@ -132,6 +132,7 @@ pub enum UpstreamKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenAiUpstream {
     pub tls: bool,
+    /// A name or an address; an IPv6 address stands in brackets, as in the URL.
     pub host: String,
     pub port: u16,
     /// Path of `base_url` without a trailing slash, for example `/v1`. What follows `/v1` in a request is appended.

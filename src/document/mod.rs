@@ -68,6 +68,17 @@ impl Errors {
         Self { problems: vec![problem], untold: 0 }
     }
 
+    /// Problems with a whole file or folder are told at the place in another file that led there.
+    #[must_use]
+    pub fn led_to_by(mut self, file: &str, at: Position) -> Self {
+        for problem in self.problems.iter_mut().filter(|problem| problem.at.is_none()) {
+            problem.text = format!("{}: {}", problem.file, problem.text);
+            problem.file = file.to_owned();
+            problem.at = Some(at);
+        }
+        self
+    }
+
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

@@ -6,7 +6,9 @@ const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Units that are often written, and the one that is meant.
-const SLIPS: [(&str, &str); 18] = [
+const SLIPS: [(&str, &str); 20] = [
+    ("", "s"),
+    ("", "B"),
     ("millis", "ms"),
     ("milliseconds", "ms"),
     ("sec", "s"),
@@ -109,6 +111,8 @@ mod tests {
         assert_eq!(duration("30S"), meant("30s").map(Duration::from_millis));
         assert_eq!(size("50MB"), meant("50MiB"));
         assert_eq!(size("50mib"), meant("50MiB"));
+        assert_eq!(duration("10"), meant("10s").map(Duration::from_millis));
+        assert_eq!(size("10"), meant("10B"));
         assert_eq!(duration("1.5h"), Err(NoAmount::Nonsense));
         assert_eq!(duration("-1s"), Err(NoAmount::Nonsense));
         assert_eq!(duration("soon"), Err(NoAmount::Nonsense));
