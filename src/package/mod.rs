@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::digest::Digest;
 pub use self::manifest::{Manifest, ProcessLimits};
-pub use self::program::{CommandLine, Program, ProgramNotFound, Search};
+pub use self::program::{Program, ProgramNotFound, Search};
 use crate::document::Document;
 pub use crate::document::Errors;
 use crate::limits;

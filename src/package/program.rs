@@ -3,6 +3,8 @@
 //! Nothing a manifest says can start a file outside the plugin's folder by its path. A bare name may: it is
 //! looked for where the operator put programs.
 
+use std::ffi::OsString;
+use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -34,14 +36,6 @@ enum Runtime {
     Node,
     /// The file itself.
     Exec,
-}
-
-/// A program and its arguments, ready to be started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandLine {
-    /// Absolute.
-    pub program: PathBuf,
-    pub args: Vec<String>,
 }
 
 /// Where bare names are looked for.
@@ -82,22 +76,18 @@ impl Search {
 }
 
 impl Program {
-    /// What to start for the plugin in `dir`, which is absolute.
-    pub fn resolve(&self, dir: &Path, search: &Search) -> Result<CommandLine, ProgramNotFound> {
-        let interpreted = |interpreter, main: &Path| {
-            let args = vec![dir.join(main).to_string_lossy().into_owned()];
-            Ok(CommandLine { program: search.find(interpreter, false)?, args })
-        };
-        match self {
-            Self::Python { main } => interpreted("python3", main),
-            Self::Node { main } => interpreted("node", main),
-            Self::Exec { main } => Ok(CommandLine { program: dir.join(main), args: Vec::new() }),
+    /// What to start for the plugin in `dir`, which is absolute: the program's absolute path and its arguments.
+    pub fn resolve(&self, dir: &Path, search: &Search) -> Result<Vec<OsString>, ProgramNotFound> {
+        Ok(match self {
+            Self::Python { main } => vec![search.find("python3", false)?.into(), dir.join(main).into()],
+            Self::Node { main } => vec![search.find("node", false)?.into(), dir.join(main).into()],
+            Self::Exec { main } => vec![dir.join(main).into()],
             Self::Command { argv } => {
                 let (name, args) = argv.split_first().expect("a command is never empty");
                 let program = if name.contains('/') { dir.join(name) } else { search.find(name, true)? };
-                Ok(CommandLine { program, args: args.to_vec() })
+                iter::once(program.into()).chain(args.iter().map(OsString::from)).collect()
             }
-        }
+        })
     }
 }
 

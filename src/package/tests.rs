@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use http::HeaderName;
 use proptest::prelude::*;
 
-use super::{CommandLine, MANIFEST_FILE, Manifest, Program, Search, load};
+use super::{MANIFEST_FILE, Manifest, Program, Search, load};
 use crate::hook::{BodyNeed, Cause, Endpoint, HookName, Mutates, Policy};
 use crate::limits;
 
@@ -407,15 +407,12 @@ fn bare_programs_are_found_beside_the_gateway_and_then_on_the_path() {
     let dir = Path::new("/plugins/p");
     let command = |argv: &[&str]| Program::Command { argv: argv.iter().map(|word| (*word).into()).collect() };
     let found = |program: Program| program.resolve(dir, &search).unwrap();
-    let line = |program: &str, args: &[&str]| CommandLine {
-        program: programs.path().join(program),
-        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-    };
-    assert_eq!(found(command(&["guard", "-v"])), line("beside/guard", &["-v"]));
-    assert_eq!(found(command(&["tool"])), line("path/tool", &[]));
-    assert_eq!(found(command(&["./bin/x"])).program, Path::new("/plugins/p/bin/x"));
+    let in_programs = |file: &str| programs.path().join(file).into_os_string();
+    assert_eq!(found(command(&["guard", "-v"])), [in_programs("beside/guard"), "-v".into()]);
+    assert_eq!(found(command(&["tool"])), [in_programs("path/tool")]);
+    assert_eq!(found(command(&["./bin/x"])), ["/plugins/p/./bin/x"]);
     let python = Program::Python { main: "main.py".into() };
-    assert_eq!(found(python), line("path/python3", &["/plugins/p/main.py"]));
+    assert_eq!(found(python), [in_programs("path/python3"), "/plugins/p/main.py".into()]);
     let missing = Program::Node { main: "main.js".into() }.resolve(dir, &search).unwrap_err().to_string();
     assert!(missing.starts_with("there is no program \"node\" in "), "{missing}");
     assert!(!missing.contains("beside"), "{missing}");
