@@ -37,13 +37,6 @@ impl Expected {
         };
         Self { status: script.status, body }
     }
-
-    pub(crate) fn events(&self) -> u64 {
-        match self.body {
-            ExpectedBody::Length(_) => 0,
-            ExpectedBody::Events(events) => events,
-        }
-    }
 }
 
 /// What the head of an answer said of its outcome.
