@@ -1,5 +1,13 @@
-"""The least a plugin can do: looks at a request and lets it pass."""
+"""The least a plugin in Python can do: it is asked, and lets every request pass as it is."""
 
 import hookway
 
-hookway  # placeholder until the SDK's shape is known
+plugin = hookway.Plugin()
+
+
+@plugin.on_request
+def look(call):
+    return call.proceed()
+
+
+plugin.run()

@@ -95,7 +95,7 @@ impl Config {
     fn render(&self, stamp: u64) -> String {
         let Self { listen, admin, upstream, threads, state, plugins } = self;
         let mut text = format!(
-            "watch = false\n\
+            "[reload]\nwatch = false\n\
              [listen]\naddress = \"{listen}\"\nthreads = {threads}\n\
              [admin]\naddress = \"{admin}\"\n\
              [state]\ndir = {state:?}\n\
