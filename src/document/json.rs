@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Document;
-use super::node::{Entry, Node, Value};
+use super::node::{Entry, Node, Value, quoted};
 
 /// The tree, if the text is JSON. A key written twice is an error: which of the two was meant?
 pub(super) fn parse(text: &str, document: &mut Document<'_>) -> Option<Node> {
@@ -64,7 +64,7 @@ fn entries(text: &str, pairs: Vec<(String, &RawValue)>, document: &mut Document<
         let node = node(text, raw, document);
         let at = key_before(text, node.at);
         if !seen.insert(key.clone()) {
-            document.found(Some(at), "", format!("the key {key:?} is written twice"));
+            document.found(Some(at), "", format!("the key {} is written twice", quoted(&key)));
         }
         entries.push(Entry { key, at, node });
     }

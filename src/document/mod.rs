@@ -215,9 +215,13 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         .map(|(_, known)| known)
 }
 
-/// How far apart two words are; None if nothing of the known one is left.
+/// How far apart two words are; None if nothing of the known one is left, or if the word is none.
 fn slips(word: &str, known: &str) -> Option<usize> {
     const BEGINNING_MIN: usize = 3;
+    const WORD_BYTES_MAX: usize = 100;
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
     let (word, known) = (word.to_lowercase(), known.to_lowercase());
     let begins = word.starts_with(&known) || known.starts_with(&word);
     if begins && word.len().min(known.len()) >= BEGINNING_MIN {
@@ -258,6 +262,7 @@ mod tests {
         assert_eq!(nearest("threads_max", known), Some("threads"));
         assert_eq!(nearest("timeout", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest(&"tls".repeat(1 << 20), known), None);
         assert_eq!(suggestion("timeout", &known), "known here: address, threads, tls");
     }
 

@@ -1,6 +1,6 @@
 //! Reading a table key by key.
 
-use super::node::{Entry, Node, Value};
+use super::node::{Entry, Node, Value, quoted};
 use super::{Document, Position, Wrong, suggestion};
 
 /// A table being read. A key that is asked for is thereby known; the others are reported when the reading ends,
@@ -41,7 +41,8 @@ impl<'n, 't> Section<'n, 't> {
         let result = read(&mut self);
         for entry in self.entries {
             if !self.asked.contains(&entry.key.as_str()) {
-                let text = format!("unknown key {:?}; {}", entry.key, suggestion(&entry.key, &self.asked));
+                let text =
+                    format!("unknown key {}; {}", quoted(&entry.key), suggestion(&entry.key, &self.asked));
                 self.document.found(Some(entry.at), self.pointer_to(&entry.key), text);
             }
         }
@@ -172,7 +173,8 @@ impl<'n, 't> Section<'n, 't> {
                 Ok(value) => values.push(value),
                 Err(wrong) => {
                     let pointer = format!("{}/{}", self.pointer_to(key), escaped(&entry.key));
-                    self.wrong(&format!("{key}.{}", entry.key), &entry.node, &pointer, wrong);
+                    let path = format!("{key}.{}", key_shown(&entry.key));
+                    self.wrong(&path, &entry.node, &pointer, wrong);
                 }
             }
         }
@@ -258,6 +260,12 @@ impl<'n, 't> Section<'n, 't> {
             key.to_owned()
         }
     }
+}
+
+/// A key as TOML writes it: in quotes unless it is of letters, digits, `-` and `_`.
+fn key_shown(key: &str) -> String {
+    let is_bare = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    if is_bare && !key.is_empty() && key.len() <= 60 { key.to_owned() } else { quoted(key) }
 }
 
 /// A key as a JSON pointer writes it (RFC 6901).
