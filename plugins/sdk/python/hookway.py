@@ -39,6 +39,7 @@ FAILURE = "cause phase upstream attempt status elapsedMs bytesSent willRetry mes
 VERDICT = "action patch jsonPatch status headers route metadata error delayMs".split()
 UNCHANGED_VERDICT = ({"action": "continue"}, b"")
 PART_BYTES = 64 << 10  # of a body, in one frame
+READ_BYTES = 256 << 10
 CREDIT_STEP = 128 << 10  # half of what may be under way unasked
 QUICK_SECONDS = 0.0005  # answers of handlers quicker than this leave together
 
@@ -197,7 +198,7 @@ class Plugin:
 
     def _frames(self):
         """Yields frames; sends what is to be sent before it waits for more."""
-        data, at = b"", 0
+        data, at, room = b"", 0, memoryview(bytearray(READ_BYTES))
         while True:
             while len(data) - at >= 16:
                 length, ident, kind, flags, code, meta_len = HEADER.unpack_from(data, at)
@@ -208,10 +209,10 @@ class Plugin:
                 yield kind, ident, flags, code, data[meta_at:body_at], data[body_at:end]
                 at = end
             self._flush()
-            more = self._sock.recv(256 << 10)
-            if not more:
+            size = self._sock.recv_into(room)
+            if not size:
                 return
-            data, at = data[at:] + more if at < len(data) else more, 0
+            data, at = data[at:] + room[:size], 0
 
     def _serve(self, frames):
         first = next(frames, None)
@@ -277,6 +278,7 @@ class Plugin:
         call[3] += len(body)
         if flags & END:
             code, meta, parts, _ = self._arriving.pop(ident)
+            self._flush()  # what is answered does not wait for a handler that has much to read
             self._start(Call(ident, code, meta, b"".join(parts)))
         elif call[3] >= CREDIT_STEP:
             self._send(frame(CREDIT, ident, meta=to_json({"bytes": call[3]})))
@@ -317,7 +319,8 @@ class Plugin:
             meta = to_json(fields)
         size = len(meta) + len(body)
         if size > self._max_verdict or len(meta) + PART_BYTES > self._max_frame:
-            return self._error(ident, "too_large", f"a verdict of {size} bytes, the limit is {self._max_verdict}")
+            limits = f"{self._max_verdict}, without its body {self._max_frame - PART_BYTES}"
+            return self._error(ident, "too_large", f"a verdict of {size} bytes, the limit is {limits}")
         for at in range(0, len(body) or 1, PART_BYTES):
             flags, kind = END if at + PART_BYTES >= len(body) else 0, DATA if at else RESULT
             self._send(frame(kind, ident, flags, 0, b"" if at else meta, body[at : at + PART_BYTES]))

@@ -3,18 +3,32 @@
 import json
 import pathlib
 import socket
+import subprocess
 import sys
 import threading
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+SDK = pathlib.Path(__file__).parents[1]
+FRAMES = SDK.parents[1] / "wire" / "frames"
+sys.path.insert(0, str(SDK))
 import hookway  # noqa: E402
-
-FRAMES = pathlib.Path(__file__).parents[3] / "wire" / "frames"
 
 
 def recorded(name):
     lines = (FRAMES / f"{name}.hex").read_text().splitlines()
     return bytes.fromhex("".join(line.split("#")[0] for line in lines))
+
+
+def process(main, *interpreter):
+    """A `serve` for Gateway that starts a plugin as the gateway does: the socket as inherited descriptor."""
+
+    def serve(sock):
+        environment = {"HOOKWAY_FD": str(sock.fileno()), "PYTHONPATH": str(SDK), "PYTHONDONTWRITEBYTECODE": "1"}
+        child = subprocess.Popen([*interpreter, str(main)], pass_fds=[sock.fileno()], env=environment)
+        sock.close()
+        if child.wait(30):
+            sys.exit(child.returncode)
+
+    return serve
 
 
 class Gateway:

@@ -3,10 +3,11 @@
 import contextlib
 import io
 import json
+import sys
 import threading
 import unittest
 
-from .gateway import FRAMES, Gateway, hookway, recorded
+from .gateway import FRAMES, SDK, Gateway, hookway, process, recorded
 
 ANSWERS = {
     "continue-unchanged": lambda call: call.proceed(),
@@ -124,7 +125,7 @@ class Serving(unittest.TestCase):
         with Gateway(sample(lambda call: call.replace(b"x" * 2000)).run) as gateway:
             gateway.hello(maxVerdictBytes=1000)
             meta, _ = gateway.ask(1)
-        self.assertEqual(meta["message"], "a verdict of 2020 bytes, the limit is 1000")
+        self.assertEqual(meta["message"], "a verdict of 2020 bytes, the limit is 1000, without its body 983040")
 
     def test_only_hooks_with_a_handler_are_served(self):
         plugin = hookway.Plugin()
@@ -199,6 +200,38 @@ class Serving(unittest.TestCase):
     def test_text_that_utf_8_cannot_hold_stays_escaped(self):
         self.assertEqual(hookway.to_json({"a": "\u00e9"}), '{"a":"\u00e9"}'.encode())
         self.assertEqual(hookway.to_json({"a": "\ud83d"}), b'{"a":"\\ud83d"}')
+
+
+class Processes(unittest.TestCase):
+    """The Python plugins of this repository, started as the gateway starts them."""
+
+    def test_redact_masks_a_large_prompt_as_a_process(self):
+        filler = "lorem ipsum dolor sit amet " * 100_000
+        request = {"messages": [{"role": "user", "content": filler + "ada@example.com"}]}
+        with Gateway(process(SDK.parents[1] / "redact" / "redact.py", sys.executable)) as gateway:
+            gateway.hello({"replacement": "[gone]"}, hooks=["onRequest"], maxVerdictBytes=50 << 20)
+            sender = threading.Thread(target=gateway.call, args=(1, hookway.to_json(request)))
+            sender.start()
+            meta, body = gateway.verdict(1)
+            sender.join()
+            patch = [{"op": "replace", "path": "/messages/0/content", "value": filler + "[gone]"}]
+            self.assertEqual((meta["action"], json.loads(body)), ("patch", patch))
+            gateway.send(recorded("shutdown"))
+            gateway.join()
+        self.assertIsNone(gateway.ended)
+
+    def test_rescue_answers_a_failure_as_a_process(self):
+        with Gateway(process(SDK.parents[1] / "rescue" / "rescue.py", sys.executable)) as gateway:
+            self.assertEqual(json.loads(gateway.hello()[4])["hooks"], ["onError"])
+            gateway.send(recorded("call-on-error"))
+            meta, body = gateway.verdict(1)
+        self.assertEqual((meta["action"], json.loads(body)["object"]), ("respond", "chat.completion"))
+
+    def test_a_refused_config_is_the_exit_of_the_process(self):
+        with Gateway(process(SDK.parents[1] / "redact" / "redact.py", sys.executable)) as gateway:
+            error = json.loads(gateway.hello({"kinds": ["ssn"]})[4])
+        self.assertEqual(error["message"], "config: kinds: 'ssn' is not one of email, phone, card")
+        self.assertEqual(gateway.ended, 1)
 
 
 class Minimal(unittest.TestCase):
