@@ -99,7 +99,7 @@ pub(crate) fn serve() -> Result<(), LinkError> {
         return Err(LinkError("config.mode is not a mode".to_owned()));
     };
     start(&mode, &hello, &writer);
-    let mut link = Link { acts: Acts::new(writer, &hello), mode, arriving: HashMap::new() };
+    let mut link = Link { acts: Acts::new(writer, &hello), mode, ponged: false, arriving: HashMap::new() };
     while let Some(frame) = reader.next()? {
         if frame.kind == FrameType::Shutdown && link.mode != Mode::Start(Start::IgnoreSigterm) {
             return Ok(());
@@ -154,6 +154,8 @@ fn start_badly(start: Start, ready: &mut Ready, writer: &Writer) {
 struct Link {
     acts: Acts,
     mode: Mode,
+    /// A PING was answered: the handshake is over.
+    ponged: bool,
     arriving: HashMap<u32, (CallMeta, BytesMut)>,
 }
 
@@ -173,10 +175,13 @@ impl Link {
                 self.arriving.remove(&frame.id);
             }
             FrameType::Configure => self.configure(&frame)?,
-            FrameType::Ping if self.mode != Mode::NoPong => {
-                self.acts.writer.bare(Head::link(FrameType::Pong))
+            FrameType::Ping => {
+                if self.mode != Mode::NoPong || !self.ponged {
+                    self.acts.writer.bare(Head::link(FrameType::Pong));
+                }
+                self.ponged = true;
             }
-            FrameType::Ping | FrameType::Credit | FrameType::Drain | FrameType::Shutdown => {}
+            FrameType::Credit | FrameType::Drain | FrameType::Shutdown => {}
             kind @ (FrameType::Hello
             | FrameType::Ready
             | FrameType::Result

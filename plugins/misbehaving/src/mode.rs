@@ -47,7 +47,7 @@ pub(crate) enum Mode {
     HalfFrameThenExit,
     /// Never reads its socket again, nor exits.
     Deaf,
-    /// Answers calls, but no PING.
+    /// Answers calls, but no PING after the handshake's.
     NoPong,
     /// Never grants CREDIT for bodies in parts.
     NoCredit,

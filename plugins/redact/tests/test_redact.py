@@ -71,8 +71,9 @@ class Masking(unittest.TestCase):
             self.assertEqual(redact.masker.mask(text), text, text)
 
     def test_time_grows_with_the_text_and_no_faster(self):
-        for text in ("a" * 400_000 + "@", "a." * 200_000 + "@a", "a@" + "b." * 200_000, "1 " * 200_000, "0" * 400_000,
-                     "030 " + "0" * 400_000 + "a", "4111 1111 1111 1111 " * 20_000, "+" * 400_000, "(" * 400_000):
+        numbers = ["1 " * 200_000, "0" * 400_000, "030 " + "0" * 400_000 + "a", "4111 1111 1111 1111 " * 20_000]
+        addresses = ["a" * 400_000 + "@", "a." * 200_000 + "@a", "a@" + "b." * 200_000, "a@" * 200_000]
+        for text in [*numbers, *addresses, "+" * 400_000, "(" * 400_000]:
             began = time.perf_counter()
             redact.masker.mask(text)
             self.assertLess(time.perf_counter() - began, 5, text[:10])
@@ -113,7 +114,12 @@ class Requests(unittest.TestCase):
             self.assertIsNone(ask(request), request)
 
     def test_escapes_hide_nothing(self):
-        for text in ("ada\\u0040example.com", "\\u002b49 30 1234567", "+49 3\\u0030 1\\u00323 4567", "+49\\u00a030\\u20111234567"):
+        for text in (
+            "ada\\u0040example.com",
+            "\\u002b49 30 1234567",
+            "+49 3\\u0030 1\\u00323 4567",
+            "+49\\u00a030\\u20111234567",
+        ):
             body = f'{{"messages":[{{"content":"{text}"}}]}}'.encode()
             self.assertEqual(ask(body), [{"op": "replace", "path": "/messages/0/content", "value": "***"}], text)
 
