@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -492,74 +491,6 @@ pub struct HookFailure {
 impl HookFailure {
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
         Self { cause, detail: detail.into() }
-    }
-}
-
-/// How one hook call ended: what metrics count, the access log prints and `x-hookway-trace` tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
-    pub plugin: Arc<str>,
-    pub hook: HookName,
-    pub outcome: HookOutcome,
-    pub took: Duration,
-}
-
-/// The end of a hook call in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HookOutcome {
-    Continue,
-    Patch,
-    Replace,
-    Respond,
-    Reject,
-    Retry,
-    Fallback,
-    /// No verdict, and the policy let the request go on.
-    FailedOpen(Cause),
-    /// No verdict, and the policy refused the request.
-    FailedClosed(Cause),
-}
-
-impl HookOutcome {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Continue => "continue",
-            Self::Patch => "patch",
-            Self::Replace => "replace",
-            Self::Respond => "respond",
-            Self::Reject => "reject",
-            Self::Retry => "retry",
-            Self::Fallback => "fallback",
-            Self::FailedOpen(_) => "failed_open",
-            Self::FailedClosed(_) => "failed_closed",
-        }
-    }
-
-    pub const fn cause(self) -> Option<Cause> {
-        match self {
-            Self::FailedOpen(cause) | Self::FailedClosed(cause) => Some(cause),
-            Self::Continue
-            | Self::Patch
-            | Self::Replace
-            | Self::Respond
-            | Self::Reject
-            | Self::Retry
-            | Self::Fallback => None,
-        }
-    }
-}
-
-impl From<&Action> for HookOutcome {
-    fn from(action: &Action) -> Self {
-        match action {
-            Action::Continue => Self::Continue,
-            Action::MergePatch(_) | Action::JsonPatch(_) => Self::Patch,
-            Action::Replace(_) => Self::Replace,
-            Action::Respond { .. } => Self::Respond,
-            Action::Reject { .. } => Self::Reject,
-            Action::Retry { .. } => Self::Retry,
-            Action::Fallback => Self::Fallback,
-        }
     }
 }
 

@@ -126,34 +126,34 @@ impl Record {
             total_us = micros(self.times.total),
             overhead_us = micros(self.times.overhead),
             generation = self.generation,
-            hooks = self.hooks_line(),
+            hooks = hooks_line(&self.hooks),
             fault = self.fault,
         );
-    }
-
-    /// `redact.onRequest=patch/132us guard.onRequest=timeout:open/250104us`, in the order they ran.
-    pub fn hooks_line(&self) -> Option<String> {
-        if self.hooks.is_empty() {
-            return None;
-        }
-        let mut line = String::with_capacity(48 * self.hooks.len());
-        for run in &self.hooks {
-            let gap = if line.is_empty() { "" } else { " " };
-            let policy = match run.policy {
-                None => "",
-                Some(Policy::Open) => ":open",
-                Some(Policy::Closed) => ":closed",
-            };
-            let (plugin, hook, outcome) = (&run.plugin, run.hook, run.outcome.as_str());
-            write!(line, "{gap}{plugin}.{hook}={outcome}{policy}/{}us", run.took.as_micros())
-                .expect("writing to a string never fails");
-        }
-        Some(line)
     }
 }
 
 fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// `redact.onRequest=patch/132us guard.onRequest=timeout:open/250104us`, in the order they ran.
+pub fn hooks_line(hooks: &[HookRun]) -> Option<String> {
+    if hooks.is_empty() {
+        return None;
+    }
+    let mut line = String::with_capacity(48 * hooks.len());
+    for run in hooks {
+        let gap = if line.is_empty() { "" } else { " " };
+        let policy = match run.policy {
+            None => "",
+            Some(Policy::Open) => ":open",
+            Some(Policy::Closed) => ":closed",
+        };
+        let (plugin, hook, outcome) = (&run.plugin, run.hook, run.outcome.as_str());
+        write!(line, "{gap}{plugin}.{hook}={outcome}{policy}/{}us", run.took.as_micros())
+            .expect("writing to a string never fails");
+    }
+    Some(line)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! From the model a client asked for to the upstreams that may answer. A pure match over a frozen table.
 
+use std::sync::Arc;
+
 use globset::GlobMatcher;
 
 use crate::config::{Config, Retry};
@@ -22,7 +24,7 @@ struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The route's glob, or `default`: a label for log and metrics.
-    pub route: String,
+    pub route: Arc<str>,
     /// Indexes into the configuration's upstreams. Never empty.
     pub upstreams: Vec<usize>,
     pub retry: Retry,
@@ -33,7 +35,7 @@ impl Routes {
         let routes = config.routes.iter().map(|route| Route {
             model: route.model.clone(),
             target: Target {
-                route: route.pattern.clone(),
+                route: route.pattern.as_str().into(),
                 upstreams: route.upstreams.clone(),
                 retry: route.retry.clone(),
             },
@@ -51,7 +53,7 @@ impl Routes {
 
 /// The target of a verdict that names an upstream itself: that one, under the default retry rule.
 pub fn straight_to(upstream: usize) -> Target {
-    Target { route: "default".to_owned(), upstreams: vec![upstream], retry: Retry::default() }
+    Target { route: "default".into(), upstreams: vec![upstream], retry: Retry::default() }
 }
 
 #[cfg(test)]
@@ -63,11 +65,7 @@ mod tests {
     fn routes(patterns: &[(&str, &[usize])]) -> Routes {
         let route = |&(pattern, upstreams): &(&str, &[usize])| Route {
             model: Glob::new(pattern).unwrap().compile_matcher(),
-            target: Target {
-                route: pattern.to_owned(),
-                upstreams: upstreams.to_vec(),
-                retry: Retry::default(),
-            },
+            target: Target { route: pattern.into(), upstreams: upstreams.to_vec(), retry: Retry::default() },
         };
         Routes { routes: patterns.iter().map(route).collect(), fallback: straight_to(0) }
     }
@@ -83,7 +81,7 @@ mod tests {
             (None, "default"),
         ];
         for (model, expected) in cases {
-            assert_eq!(routes.for_model(model).route, expected, "{model:?}");
+            assert_eq!(&*routes.for_model(model).route, expected, "{model:?}");
         }
     }
 }

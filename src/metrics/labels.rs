@@ -1,6 +1,7 @@
 //! The values labels can have. All are enums: no label ever carries a caller, a key or a request id.
 
-use crate::hook::{Cause, Endpoint, UpstreamCause};
+use crate::fault::Kind;
+use crate::hook::{Action, Cause, Endpoint, UpstreamCause};
 
 /// An enum whose variants are label values.
 macro_rules! labels {
@@ -70,6 +71,24 @@ labels! {
         Refused = "refused",
         /// A bug of the gateway.
         Internal = "internal",
+    }
+}
+
+impl From<Kind> for Outcome {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Hook(_) => Self::HookFailed,
+            Kind::Upstream(_) => Self::UpstreamError,
+            Kind::Overloaded | Kind::Draining => Self::Refused,
+            Kind::Internal => Self::Internal,
+            Kind::BadRequest
+            | Kind::HeaderTooLarge
+            | Kind::BodyTooLarge
+            | Kind::RequestTimeout
+            | Kind::NotFound
+            | Kind::MethodNotAllowed
+            | Kind::UnsupportedMediaType => Self::ClientError,
+        }
     }
 }
 
@@ -188,6 +207,20 @@ impl HookOutcome {
             Self::Fallback => "fallback",
             Self::Cancelled => "cancelled",
             Self::Failed(cause) => cause.as_str(),
+        }
+    }
+}
+
+impl From<&Action> for HookOutcome {
+    fn from(action: &Action) -> Self {
+        match action {
+            Action::Continue => Self::Continue,
+            Action::MergePatch(_) | Action::JsonPatch(_) => Self::Patch,
+            Action::Replace(_) => Self::Replace,
+            Action::Respond { .. } => Self::Respond,
+            Action::Reject { .. } => Self::Reject,
+            Action::Retry { .. } => Self::Retry,
+            Action::Fallback => Self::Fallback,
         }
     }
 }

@@ -1,0 +1,205 @@
+//! One hook call for one member: whether it applies, what it is told, how its end is written down.
+
+use http::{HeaderMap, HeaderName};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::draft::Draft;
+use super::generation::{Member, MemberHook};
+use crate::hook::{
+    BodyNeed, Call, Cause, Endpoint, Hook, HookFailure, HookSpec, Policy, UpstreamFailure, Verdict, When,
+};
+use crate::metrics::{HookCall, HookOutcome};
+use crate::record::HookRun;
+
+/// What is true of a request from its first byte to its last.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub request_id: &'a str,
+    pub generation: u64,
+    pub endpoint: Endpoint,
+    pub method: &'a str,
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+    /// Tells one API key from another without telling the key.
+    pub key_id: Option<&'a str>,
+}
+
+impl Facts<'_> {
+    pub(super) fn apply_to(&self, when: &When, model: Option<&str>) -> bool {
+        when.endpoints.contains(&self.endpoint)
+            && when.models.as_ref().is_none_or(|globs| model.is_some_and(|model| globs.is_match(model)))
+            && when.header.as_ref().is_none_or(|(name, wanted)| {
+                let mut values = self.headers.get_all(name).iter();
+                values.any(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
+            })
+            && (when.sample >= 1.0 || share(self.request_id) < when.sample)
+    }
+}
+
+/// A request id's place between 0 and 1, so that every plugin samples the same requests.
+fn share(request_id: &str) -> f64 {
+    // FNV-1a: spreads the few bytes that differ between two ids over the whole word.
+    let hash = request_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 32 bits")]
+    let share = (hash >> 32) as f64 / f64::from(u32::MAX);
+    share
+}
+
+/// A member's hook that is about to be called.
+pub(super) struct Ask<'a, H> {
+    pub(super) member: &'a Member<H>,
+    pub(super) hook: &'a MemberHook,
+}
+
+impl<H> Clone for Ask<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H> Copy for Ask<'_, H> {}
+
+impl<'a, H: Hook> Ask<'a, H> {
+    pub(super) fn spec(&self) -> &'a HookSpec {
+        &self.hook.spec
+    }
+
+    /// Calls the hook. Ends by `deadline` at the latest.
+    pub(super) async fn call(
+        self,
+        facts: &Facts<'_>,
+        draft: &Draft,
+        failure: Option<&UpstreamFailure>,
+        deadline: Instant,
+    ) -> Called<'a, H> {
+        let measured = self.hook.metrics.call();
+        let result = self.verdict(facts, draft, failure, deadline).await;
+        Called { ask: self, result, measured }
+    }
+
+    async fn verdict(
+        self,
+        facts: &Facts<'_>,
+        draft: &Draft,
+        failure: Option<&UpstreamFailure>,
+        deadline: Instant,
+    ) -> Result<Verdict, HookFailure> {
+        let budget = self.spec().timeout.min(deadline.saturating_duration_since(Instant::now()));
+        if budget.is_zero() {
+            return Err(HookFailure::new(Cause::Timeout, "the chain's budget was spent before its turn"));
+        }
+        let full = self.spec().body == BodyNeed::Full;
+        if full && draft.body.len() > self.spec().body_bytes_max {
+            let detail =
+                format!("the body has {} bytes, it takes {}", draft.body.len(), self.spec().body_bytes_max);
+            return Err(HookFailure::new(Cause::Oversize, detail));
+        }
+        let headers = granted(&self.spec().headers, facts.headers, draft);
+        let pointers = match self.spec().body {
+            BodyNeed::Pointers(_) => self.pointers(draft)?,
+            BodyNeed::None | BodyNeed::Full => Vec::new(),
+        };
+        let call = Call {
+            hook: self.spec().name,
+            request_id: facts.request_id,
+            generation: facts.generation,
+            endpoint: facts.endpoint,
+            method: facts.method,
+            path: facts.path,
+            model: draft.model.as_deref(),
+            stream: draft.stream,
+            key_id: facts.key_id,
+            headers: &headers,
+            pointers: &pointers,
+            metadata: &draft.metadata,
+            body_bytes: draft.body.len(),
+            failure,
+            body: full.then(|| draft.body.bytes().clone()),
+            budget,
+        };
+        self.member.hook.call(call).await
+    }
+
+    fn pointers<'d>(&'d self, draft: &'d Draft) -> Result<Vec<(&'d str, &'d RawValue)>, HookFailure> {
+        let malformed =
+            |error| HookFailure::new(Cause::Malformed, format!("the body cannot be read: {error}"));
+        self.hook.pointers.extract(draft.body.bytes()).map_err(malformed)
+    }
+}
+
+/// A call that ended, before it is known whether its verdict applies.
+pub(super) struct Called<'a, H> {
+    pub(super) ask: Ask<'a, H>,
+    pub(super) result: Result<Verdict, HookFailure>,
+    measured: HookCall<'a>,
+}
+
+impl<'a, H: Hook> Called<'a, H> {
+    /// Judges the verdict by `apply` and writes the end down. What comes back is what `apply` made of it, or
+    /// the failure and the policy that holds for it.
+    pub(super) fn conclude<T>(
+        self,
+        draft: &mut Draft,
+        apply: impl FnOnce(Ask<'a, H>, &mut Draft, Verdict) -> Result<T, HookFailure>,
+    ) -> Result<T, (Policy, HookFailure)> {
+        let Self { ask, result, measured } = self;
+        let applied = result.and_then(|verdict| {
+            let outcome = HookOutcome::from(&verdict.action);
+            Ok((outcome, apply(ask, draft, verdict)?))
+        });
+        let (outcome, policy, ended) = match applied {
+            Ok((outcome, value)) => (outcome, None, Ok(value)),
+            Err(failure) => {
+                let policy = ask.failed(&failure);
+                (HookOutcome::Failed(failure.cause), Some(policy), Err((policy, failure)))
+            }
+        };
+        let took = measured.end(outcome);
+        let plugin = ask.member.name.clone();
+        draft.runs.push(HookRun { plugin, hook: ask.spec().name, outcome, took, policy });
+        ended
+    }
+}
+
+impl<H: Hook> Ask<'_, H> {
+    /// Logs and counts a call without a verdict; tells what it means for the request.
+    fn failed(&self, failure: &HookFailure) -> Policy {
+        let policy = self.spec().on_failure.policy(failure.cause);
+        tracing::warn!(
+            plugin = %self.member.name,
+            hook = %self.spec().name,
+            cause = failure.cause.as_str(),
+            detail = failure.detail,
+            ?policy,
+            "a hook call gave no verdict"
+        );
+        if policy == Policy::Open {
+            self.hook.metrics.failed_open(failure.cause);
+        }
+        policy
+    }
+}
+
+/// The headers a plugin may see, as the plugins before it left them.
+fn granted<'a>(names: &'a [HeaderName], client: &'a HeaderMap, draft: &'a Draft) -> Vec<(&'a str, &'a str)> {
+    let current = |name: &HeaderName| {
+        let set = draft.headers.set.iter().find(|(set, _)| set == name).map(|(_, value)| value);
+        let kept = || client.get(name).filter(|_| !draft.headers.remove.contains(name));
+        set.or_else(kept)?.to_str().ok()
+    };
+    names.iter().filter_map(|name| Some((name.as_str(), current(name)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_takes_its_share_of_requests() {
+        let taken = (0..10_000).filter(|n| share(&format!("hw-{n:016x}")) < 0.25).count();
+        assert!((2_200..2_800).contains(&taken), "{taken} of 10000");
+    }
+}
