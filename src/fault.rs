@@ -126,6 +126,8 @@ pub struct Fault {
     pub detail: String,
     pub param: Option<&'static str>,
     pub retry_after: Option<Duration>,
+    /// The gateway's own retries are spent, so the client is asked not to multiply them.
+    pub final_word: bool,
     /// The plugin to blame, for `x-hookway-plugin`.
     pub plugin: Option<String>,
 }
@@ -138,6 +140,7 @@ impl Fault {
             detail: String::new(),
             param: None,
             retry_after: None,
+            final_word: false,
             plugin: None,
         }
     }

@@ -14,6 +14,8 @@ pub const REQUESTS_IN_FLIGHT: u64 = 10_000;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest pause between two reads of a request body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is gathered toward a client before it is sent, so that head and body of a common answer leave in one send.
+pub const CLIENT_WRITE_BUFFER_BYTES: usize = 16 << 10;
 /// How long an idle client connection is kept.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// The longest a write toward a client may make no progress.
@@ -53,6 +55,8 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// The part of an upstream's error body that is kept for `onError` and passed on.
 pub const ERROR_BODY_BYTES_MAX: usize = 256 << 10;
+/// How long the rest of an error body is waited for before the request goes on without it.
+pub const ERROR_BODY_WAIT: Duration = Duration::from_secs(2);
 /// One upstream's model list.
 pub const MODELS_BODY_BYTES_MAX: usize = 4 << 20;
 /// Asking one upstream for its models.
@@ -146,6 +150,10 @@ pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 200;
 /// SIGTERM to the gateway: how long requests in flight may take to finish.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
+/// How long cut requests may take to tell their clients.
+pub const CUT_WAIT: Duration = Duration::from_secs(1);
+/// Reloads that wait while one is under way.
+pub const LIFECYCLE_EVENTS: usize = 16;
 /// How often the config file is looked at for a change.
 pub const CONFIG_WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// A config file.

@@ -1,1 +1,242 @@
-//! The life of a request, phase by phase.
+//! The life of a request, phase by phase, from its head to the record it leaves.
+//!
+//! [`Relay::serve`] is the single way in and the single way out: whatever happens inside a phase comes back
+//! as a value, the client is told once, and one [`Record`] is written.
+
+mod attempts;
+mod client;
+mod downstream;
+mod hooked;
+mod identity;
+mod in_flight;
+mod intake;
+mod models;
+mod passthrough;
+mod plan;
+mod pump;
+mod reply;
+mod target;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+
+pub use downstream::{ClientError, Downstream};
+pub use identity::RequestIds;
+pub use in_flight::InFlight;
+
+use crate::chain::{Draft, Lease, Published};
+use crate::fault::{Fault, Kind};
+use crate::hook::Hook;
+use crate::limits;
+use crate::metrics::{Asked, Outcome};
+use crate::record::{Record, Recorder, Times, hooks_line};
+use crate::token::Token;
+use crate::upstream::Upstream;
+use client::{Client, End};
+use target::Target;
+
+/// Serves requests, each from one leased generation.
+pub struct Relay<H> {
+    published: Arc<Published<H>>,
+    recorder: Recorder,
+    ids: RequestIds,
+    in_flight: InFlight,
+    /// Whoever sends this in `x-hookway-trace` sees what each hook did.
+    trace_token: Token,
+}
+
+/// One request while it is served.
+struct Request<'a, H> {
+    lease: Lease<H>,
+    id: String,
+    head: &'a Parts,
+    started: Instant,
+    record: Record,
+    trace_wanted: bool,
+    /// Time spent waiting for the client's body, upstreams and pauses between attempts.
+    waited: Duration,
+}
+
+impl<H: Hook> Relay<H> {
+    pub fn new(published: Arc<Published<H>>, recorder: Recorder, trace_token: Token) -> Self {
+        Self { published, recorder, ids: RequestIds::new(), in_flight: InFlight::default(), trace_token }
+    }
+
+    /// Requests being served now, and a way to wait for the last.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Serves one request to its end: an answer, an error in OpenAI's form, or a client that left.
+    pub async fn serve<D: Downstream>(&self, head: &Parts, peer: Option<SocketAddr>, down: &mut D) {
+        let lease = self.published.lease();
+        let id = self.ids.next();
+        let mut client = Client::new(down, head, &id);
+        let mut request = Request {
+            record: blank_record(&id, lease.number, head, peer),
+            waited: Duration::ZERO,
+            trace_wanted: identity::knows_token(&head.headers, &self.trace_token),
+            started: Instant::now(),
+            lease,
+            id,
+            head,
+        };
+        let ended = match self.in_flight.enter(request.lease.config.limits.requests_in_flight) {
+            Ok(_held) => tokio::select! {
+                biased;
+                ended = request.run(&mut client) => ended,
+                cut = self.in_flight.cut() => Err(End::Fault(cut)),
+            },
+            Err(fault) => Err(End::Fault(fault)),
+        };
+        let told = match &ended {
+            Err(End::Fault(fault)) => client.refuse(fault).await,
+            Ok(()) | Err(End::Client(_)) => Ok(()),
+        };
+        let gone = told.err().or(match ended {
+            Err(End::Client(error)) => Some(error),
+            _ => None,
+        });
+        if gone.is_some() {
+            client.down.abort().await;
+        }
+        let fault = match ended {
+            Err(End::Fault(fault)) => Some(fault),
+            Ok(()) | Err(End::Client(_)) => None,
+        };
+        self.recorder.finished(&request.close(&client, gone, fault));
+    }
+}
+
+impl<H: Hook> Request<'_, H> {
+    async fn run<D: Downstream>(&mut self, client: &mut Client<'_, D>) -> Result<(), End> {
+        self.check_header_size()?;
+        let head = self.head;
+        let (target, suffix) = target::classify(&head.method, head.uri.path())?;
+        match target {
+            Target::Health => {
+                client.answer_json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)).await?;
+                Ok(())
+            }
+            Target::Models => models::list(self, client).await,
+            Target::Model(id) => models::one(self, client, &id, suffix).await,
+            Target::Hooked(endpoint) => hooked::serve(self, client, endpoint, suffix).await,
+            Target::PassThrough => {
+                self.record.asked = Asked::Other;
+                passthrough::serve(self, client, suffix).await
+            }
+        }
+    }
+
+    fn check_header_size(&self) -> Result<(), Fault> {
+        const FRAMING: usize = ": \r\n".len();
+        let fields = self.head.headers.iter();
+        let size: usize =
+            fields.map(|(name, value)| name.as_str().len() + value.len() + FRAMING).sum::<usize>()
+                + self.head.uri.path().len();
+        let max = self.lease.config.limits.header_bytes;
+        if size as u64 > max {
+            let message =
+                format!("The request header is larger than {max} bytes, the limit of this gateway.");
+            return Err(Fault::new(Kind::HeaderTooLarge, message));
+        }
+        Ok(())
+    }
+
+    /// An attempt at an upstream begins.
+    fn attempting(&mut self, upstream: &Upstream, route: &Arc<str>) {
+        self.record.attempts += 1;
+        self.record.upstream = Some(upstream.name().clone());
+        self.record.route = Some(route.clone());
+    }
+
+    /// Adds what the hooks did so far to the answer, if its reader may see it.
+    fn show_trace<D: Downstream>(&self, client: &mut Client<'_, D>, draft: &Draft) {
+        if !self.trace_wanted {
+            return;
+        }
+        let trace = hooks_line(&draft.runs).unwrap_or_default();
+        if let Ok(trace) = HeaderValue::from_str(&trace) {
+            client.own.push((client::TRACE, trace));
+        }
+    }
+
+    /// Keeps for the record what the draft now says.
+    fn note(&mut self, draft: &Draft) {
+        self.record.model.clone_from(&draft.model);
+        self.record.stream = draft.stream;
+    }
+
+    fn close<D: Downstream>(
+        mut self,
+        client: &Client<'_, D>,
+        gone: Option<ClientError>,
+        fault: Option<Fault>,
+    ) -> Record {
+        let record = &mut self.record;
+        record.status = client.started.map(|started| started.status);
+        record.bytes_in = client.bytes_received;
+        record.bytes_out = client.bytes_sent;
+        record.times.total = self.started.elapsed();
+        record.times.first_byte = client.started.map(|started| started.at.duration_since(self.started));
+        let own = record.times.first_byte.unwrap_or(record.times.total);
+        record.times.overhead = own.saturating_sub(self.waited);
+        if gone.is_some() {
+            record.outcome = Outcome::ClientGone;
+        } else if let Some(fault) = fault {
+            record.outcome = Outcome::from(fault.kind);
+            record.fault =
+                Some(if fault.detail.is_empty() { fault.message.into_owned() } else { fault.detail });
+        }
+        self.record
+    }
+
+    /// The longest this request may still take attempts for.
+    fn may_attempt(&self) -> bool {
+        self.started.elapsed() < limits::TOTAL_TIMEOUT
+    }
+}
+
+/// A record of a request that has only begun.
+fn blank_record(id: &str, generation: u64, head: &Parts, client: Option<SocketAddr>) -> Record {
+    Record {
+        request_id: id.to_owned(),
+        traceparent: head.headers.get("traceparent").and_then(|v| v.to_str().ok()).map(str::to_owned),
+        client,
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        asked: Asked::Unknown,
+        model: None,
+        route: None,
+        upstream: None,
+        attempts: 0,
+        status: None,
+        outcome: Outcome::Ok,
+        stream: false,
+        bytes_in: 0,
+        bytes_out: 0,
+        usage: None,
+        times: Times {
+            received: SystemTime::now(),
+            first_byte: None,
+            total: Duration::ZERO,
+            overhead: Duration::ZERO,
+        },
+        generation,
+        hooks: Vec::new(),
+        fault: None,
+    }
+}
+
+/// The path and query to ask an upstream for.
+fn path_and_query(head: &Parts, suffix: &str) -> String {
+    match head.uri.query() {
+        Some(query) => format!("{suffix}?{query}"),
+        None => suffix.to_owned(),
+    }
+}

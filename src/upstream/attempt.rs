@@ -19,7 +19,7 @@ pub struct AttemptError {
 }
 
 impl AttemptError {
-    pub(super) fn new(cause: UpstreamCause, phase: Phase, message: impl Into<String>) -> Self {
+    pub fn new(cause: UpstreamCause, phase: Phase, message: impl Into<String>) -> Self {
         Self { cause, phase, message: message.into(), retry_after: None }
     }
 

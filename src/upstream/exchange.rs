@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -17,6 +17,7 @@ use super::fields::{self, RequestRules};
 use super::remote::Remote;
 use crate::hook::{Phase, UpstreamCause};
 use crate::limits;
+use crate::metrics::{AttemptOutcome, UpstreamMetrics};
 
 /// A request as it goes upstream, borrowed from the client's, so that an attempt copies no header map.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,40 @@ struct Network {
     /// The whole request went out, so the connection may serve another.
     request_done: bool,
     deadline: Instant,
+    measured: Measured,
+}
+
+/// Counts an attempt when it ends, however it does.
+pub(super) struct Measured {
+    metrics: Arc<UpstreamMetrics>,
+    began: std::time::Instant,
+    outcome: AttemptOutcome,
+}
+
+impl Measured {
+    pub(super) fn new(metrics: Arc<UpstreamMetrics>) -> Self {
+        Self { metrics, began: std::time::Instant::now(), outcome: AttemptOutcome::Cancelled }
+    }
+
+    pub(super) fn failed(&mut self, error: AttemptError) -> AttemptError {
+        self.outcome = AttemptOutcome::Failed(error.cause);
+        error
+    }
+
+    fn answered(&mut self, status: StatusCode) {
+        self.outcome = match status {
+            StatusCode::TOO_MANY_REQUESTS => AttemptOutcome::Failed(UpstreamCause::RateLimited),
+            status if status.is_server_error() => AttemptOutcome::Failed(UpstreamCause::ServerError),
+            status if status.is_client_error() => AttemptOutcome::Refused,
+            _ => AttemptOutcome::Ok,
+        };
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.metrics.attempted(self.outcome, self.began.elapsed());
+    }
 }
 
 /// An answer made inside the gateway.
@@ -70,9 +105,10 @@ impl Exchange {
         session: HttpSession,
         peer: Arc<HttpPeer>,
         reused: bool,
+        measured: Measured,
     ) -> Self {
         let deadline = Instant::now() + remote.settings.total_timeout;
-        let network = Network { remote, session, peer, reused, request_done: false, deadline };
+        let network = Network { remote, session, peer, reused, request_done: false, deadline, measured };
         Self { inner: Inner::Network(Box::new(network)) }
     }
 
@@ -87,7 +123,8 @@ impl Exchange {
 
     pub(super) async fn write_head(&mut self, request: Outgoing<'_>) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
-        let header = network.remote.request_header(request)?;
+        let http2 = matches!(network.session, HttpSession::H2(_));
+        let header = network.remote.request_header(request, http2)?;
         network.session.set_write_timeout(Some(network.remote.settings.chunk_timeout));
         network
             .session
@@ -124,20 +161,21 @@ impl Exchange {
         let wait = network.remote.settings.first_byte_timeout;
         network.session.set_read_timeout(Some(network.time_left(wait, Phase::FirstByte)?));
         loop {
-            network
-                .session
-                .read_response_header()
-                .await
-                .map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte))?;
+            network.session.read_response_header().await.map_err(|error| {
+                network.measured.failed(AttemptError::from_pingora(&error, Phase::FirstByte))
+            })?;
             let informational = network.session.response_header().is_some_and(|head| {
                 head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
             });
             if !informational {
+                let status = network.answer().status;
+                network.measured.answered(status);
                 break;
             }
         }
         if let HttpSession::H1(session) = &mut network.session {
             session.respect_keepalive();
+            session.maybe_upgrade_body_writer();
         }
         Ok(())
     }
@@ -164,14 +202,18 @@ impl Exchange {
                     .session
                     .read_response_body()
                     .await
-                    .map_err(|error| AttemptError::from_pingora(&error, Phase::Body))
+                    .map_err(|error| network.measured.failed(AttemptError::from_pingora(&error, Phase::Body)))
             }
         }
     }
 
-    /// The connection became a tunnel: its bytes are no longer HTTP.
-    pub fn is_upgraded(&self) -> bool {
-        self.head().0 == StatusCode::SWITCHING_PROTOCOLS
+    /// Only the end of the connection says where the answer ends (RFC 9112 section 6.3, rule 8).
+    pub fn ends_by_close(&self) -> bool {
+        let Inner::Network(network) = &self.inner else { return false };
+        let headers = &network.answer().headers;
+        matches!(network.session, HttpSession::H1(_))
+            && !headers.contains_key(CONTENT_LENGTH)
+            && !headers.contains_key(TRANSFER_ENCODING)
     }
 
     /// Gives the connection back for reuse, if request and answer are whole; else closes it.
@@ -203,7 +245,7 @@ impl Network {
 }
 
 impl Remote {
-    fn request_header(&self, request: Outgoing<'_>) -> Result<RequestHeader, AttemptError> {
+    fn request_header(&self, request: Outgoing<'_>, http2: bool) -> Result<RequestHeader, AttemptError> {
         let path = format!("{}{}", self.settings.path, request.path_and_query);
         let mut header = RequestHeader::build_no_case(
             request.method.clone(),
@@ -211,25 +253,44 @@ impl Remote {
             Some(request.headers.len() + 4),
         )
         .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))?;
-        header.set_version(Version::HTTP_11);
+        if http2 {
+            header.set_version(Version::HTTP_2);
+            header.set_uri(self.uri(&path)?);
+        } else {
+            header.set_version(Version::HTTP_11);
+            append(&mut header, &HOST, &self.host)?;
+        }
         let own = self.authorization.as_ref();
         let client = fields::for_upstream(request.headers, request.rules, own.is_some());
         let settings = self.settings.headers.iter().map(|(name, value)| (name, value));
         for (name, value) in client.filter(|(name, _)| !self.sets(name)).chain(settings) {
             append(&mut header, name, value)?;
         }
-        append(&mut header, &HOST, &self.host)?;
         if let Some(authorization) = own {
             append(&mut header, &AUTHORIZATION, authorization)?;
         }
         match request.length {
             Length::None => {}
             Length::Bytes(length) => append(&mut header, &CONTENT_LENGTH, &HeaderValue::from(length))?,
+            Length::Chunked if http2 => {}
             Length::Chunked => {
                 append(&mut header, &TRANSFER_ENCODING, &HeaderValue::from_static("chunked"))?;
             }
         }
         Ok(header)
+    }
+}
+
+impl Remote {
+    /// HTTP/2 carries scheme and authority in the URI (RFC 9113 section 8.3.1).
+    fn uri(&self, path_and_query: &str) -> Result<Uri, AttemptError> {
+        let scheme = if self.settings.tls { "https" } else { "http" };
+        Uri::builder()
+            .scheme(scheme)
+            .authority(self.host.as_bytes())
+            .path_and_query(path_and_query)
+            .build()
+            .map_err(|error| AttemptError::new(UpstreamCause::Connect, Phase::Send, error.to_string()))
     }
 }
 

@@ -20,6 +20,7 @@ pub use exchange::{Exchange, Length, Outgoing};
 pub use fields::{RequestRules, strip_answer};
 
 use crate::config;
+use crate::metrics::Metrics;
 use remote::Remote;
 
 /// One configured upstream, shared by every generation that keeps its settings.
@@ -27,6 +28,7 @@ use remote::Remote;
 pub struct Upstream {
     /// As configured; two upstreams with equal settings are the same one.
     pub settings: Arc<config::Upstream>,
+    name: Arc<str>,
     kind: Kind,
 }
 
@@ -38,20 +40,20 @@ enum Kind {
 
 impl Upstream {
     /// Prepares connections to an upstream; opens none.
-    pub fn new(settings: config::Upstream) -> Result<Self, String> {
+    pub fn new(settings: config::Upstream, metrics: &Metrics) -> Result<Self, String> {
         let kind = match &settings.kind {
             config::UpstreamKind::Echo => Kind::Echo,
             config::UpstreamKind::OpenAi(remote) => {
-                let remote = Remote::new((**remote).clone())
+                let remote = Remote::new((**remote).clone(), metrics.upstream(&settings.name))
                     .map_err(|error| format!("upstream '{}': {error}", settings.name))?;
                 Kind::Remote(Arc::new(remote))
             }
         };
-        Ok(Self { settings: Arc::new(settings), kind })
+        Ok(Self { name: settings.name.as_str().into(), settings: Arc::new(settings), kind })
     }
 
-    pub fn name(&self) -> &str {
-        &self.settings.name
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The built-in upstream takes whole requests only.

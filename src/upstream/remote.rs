@@ -7,25 +7,29 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession;
+use pingora_core::upstreams::peer::HttpPeer;
 
 use super::attempt::AttemptError;
 use super::breaker::Breaker;
-use super::exchange::{Exchange, Outgoing};
+use super::exchange::{Exchange, Measured, Outgoing};
 use super::peers::Peers;
 use crate::config::OpenAiUpstream;
 use crate::hook::{Phase, UpstreamCause};
+use crate::metrics::UpstreamMetrics;
 
 pub(super) struct Remote {
     pub(super) settings: OpenAiUpstream,
     pub(super) connector: Connector,
     pub(super) host: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
+    metrics: Arc<UpstreamMetrics>,
     peers: Peers,
     breaker: Mutex<Breaker>,
 }
 
 impl Remote {
-    pub(super) fn new(settings: OpenAiUpstream) -> Result<Self, String> {
+    pub(super) fn new(settings: OpenAiUpstream, metrics: UpstreamMetrics) -> Result<Self, String> {
         let standard_port = if settings.tls { 443 } else { 80 };
         let host = if settings.port == standard_port {
             settings.host.clone()
@@ -46,6 +50,7 @@ impl Remote {
         let mut options = ConnectorOptions::new(settings.idle_connections);
         options.ca_file = settings.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
         Ok(Self {
+            metrics: Arc::new(metrics),
             peers: Peers::new(&settings),
             breaker: Mutex::new(Breaker::new(settings.breaker)),
             connector: Connector::new(Some(options)),
@@ -79,7 +84,8 @@ impl Remote {
     /// Sends a whole request and waits for the answer's head.
     ///
     /// A pooled connection may have died unseen, so its first failure costs the client nothing: the
-    /// request goes out once more on a new one.
+    /// request goes out again on another. Each such failure takes one connection out of the pool, so
+    /// there are at most `idle_connections` of them.
     pub(super) async fn send(
         self: &Arc<Self>,
         request: Outgoing<'_>,
@@ -100,29 +106,33 @@ impl Remote {
 
     /// Connects (or takes a pooled connection) and writes the head; the body follows part by part.
     pub(super) async fn open(self: &Arc<Self>, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
-        let mut exchange = self.connect().await?;
-        match exchange.write_head(request).await {
-            Ok(()) => Ok(exchange),
-            Err(error) if exchange.is_reused() && error.cause == UpstreamCause::Cut => {
-                let mut exchange = self.connect().await?;
-                exchange.write_head(request).await?;
-                Ok(exchange)
+        loop {
+            let mut exchange = self.connect().await?;
+            match exchange.write_head(request).await {
+                Ok(()) => return Ok(exchange),
+                Err(error) if exchange.is_reused() && error.cause == UpstreamCause::Cut => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 
     /// A connection to the first address that takes one, within the connect timeout.
     async fn connect(self: &Arc<Self>) -> Result<Exchange, AttemptError> {
+        let mut measured = Measured::new(self.metrics.clone());
         let wait = self.settings.connect_timeout;
-        let connected = tokio::time::timeout(wait, self.connect_in_turn()).await;
-        connected.unwrap_or_else(|_| {
+        let connected = tokio::time::timeout(wait, self.connect_in_turn()).await.unwrap_or_else(|_| {
             let message = format!("no connection within {wait:?}");
             Err(AttemptError::new(UpstreamCause::Timeout, Phase::Connect, message))
-        })
+        });
+        match connected {
+            Ok((session, peer, reused)) => {
+                Ok(Exchange::network(self.clone(), session, peer, reused, measured))
+            }
+            Err(error) => Err(measured.failed(error)),
+        }
     }
 
-    async fn connect_in_turn(self: &Arc<Self>) -> Result<Exchange, AttemptError> {
+    async fn connect_in_turn(&self) -> Result<(HttpSession, Arc<HttpPeer>, bool), AttemptError> {
         let unresolved = |error: std::io::Error| {
             let message = format!("looking up '{}': {error}", self.settings.host);
             AttemptError::new(UpstreamCause::Connect, Phase::Connect, message)
@@ -131,9 +141,7 @@ impl Remote {
         for turn in 0.. {
             let Some(peer) = self.peers.get(turn).await.map_err(unresolved)? else { break };
             match self.connector.get_http_session(&*peer).await {
-                Ok((session, reused)) => {
-                    return Ok(Exchange::network(self.clone(), session, peer, reused));
-                }
+                Ok((session, reused)) => return Ok((session, peer, reused)),
                 Err(error) => last = Some(AttemptError::from_pingora(&error, Phase::Connect)),
             }
         }

@@ -1,0 +1,66 @@
+//! A JSON request: read whole, shown to the chain, routed by its model, attempted, answered.
+
+use super::attempts::{self, Outcome};
+use super::client::{Client, End};
+use super::downstream::Downstream;
+use super::{Request, identity, intake, pump, reply};
+use crate::chain::{self, Draft, Facts, Ruling};
+use crate::fault::{Fault, Kind};
+use crate::hook::{Endpoint, Hook, HookName};
+
+pub(super) async fn serve<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
+    client: &mut Client<'_, D>,
+    endpoint: Endpoint,
+    suffix: &str,
+) -> Result<(), End> {
+    request.record.asked = endpoint.into();
+    let head = request.head;
+    let body = intake::read_json(client, &head.headers, request.lease.config.limits.body_bytes).await?;
+    let mut draft = Draft::new(body).map_err(|error| intake::bad_body(&error))?;
+    request.note(&draft);
+    if endpoint == Endpoint::ChatCompletions && draft.model.is_none() {
+        return Err(Fault::new(Kind::BadRequest, "You must provide a 'model'.").param("model").into());
+    }
+    let (id, lease) = (request.id.clone(), request.lease.clone());
+    let hooked = lease.has_hook(HookName::OnRequest, endpoint) || lease.has_hook(HookName::OnError, endpoint);
+    let key_id = if hooked { identity::key_id(&head.headers) } else { None };
+    let facts = Facts {
+        request_id: &id,
+        generation: lease.number,
+        endpoint,
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        headers: &head.headers,
+        key_id: key_id.as_deref(),
+    };
+    let ended = run(request, client, &facts, suffix, &mut draft).await;
+    request.note(&draft);
+    request.record.hooks = draft.runs;
+    ended
+}
+
+async fn run<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
+    client: &mut Client<'_, D>,
+    facts: &Facts<'_>,
+    suffix: &str,
+    draft: &mut Draft,
+) -> Result<(), End> {
+    let lease = request.lease.clone();
+    let ruling = tokio::select! {
+        biased;
+        ruling = chain::on_request(&lease, facts, draft) => ruling,
+        gone = client.down.gone() => return Err(gone.into()),
+    };
+    match ruling {
+        Ruling::Proceed => {}
+        Ruling::Answer(answer) => return reply::give(request, client, draft, answer).await,
+        Ruling::Refuse(fault) => return Err(fault.into()),
+    }
+    match attempts::run(request, client, facts, suffix, draft).await? {
+        Outcome::Answered(exchange) => pump::run(request, client, facts, draft, exchange).await,
+        Outcome::Failed(failed) => reply::pass_failure(request, client, draft, failed).await,
+        Outcome::Plugin(answer) => reply::give(request, client, draft, answer).await,
+    }
+}

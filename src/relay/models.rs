@@ -1,0 +1,105 @@
+//! `GET /v1/models`: one list of what all upstreams offer.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+
+use super::client::{Client, End};
+use super::downstream::Downstream;
+use super::{Request, passthrough};
+use crate::chat::models::ModelList;
+use crate::fault::{Fault, Kind};
+use crate::hook::{HeaderChanges, Hook, UpstreamCause};
+use crate::limits;
+use crate::metrics::Asked;
+use crate::upstream::{Length, Outgoing, RequestRules, Upstream};
+
+/// The merged list. An upstream that does not answer is left out, unless none does.
+pub(super) async fn list<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
+    client: &mut Client<'_, D>,
+) -> Result<(), End> {
+    request.record.asked = Asked::Models;
+    let bodies = ask_all(request, client).await?;
+    let merged = merge(&bodies);
+    client.answer_json(StatusCode::OK, merged.to_body()).await?;
+    Ok(())
+}
+
+/// One model of the merged list. One that is in no list may still be known to the upstream it is routed to.
+pub(super) async fn one<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
+    client: &mut Client<'_, D>,
+    id: &str,
+    suffix: &str,
+) -> Result<(), End> {
+    request.record.asked = Asked::Models;
+    let bodies = ask_all(request, client).await?;
+    match merge(&bodies).pick(id) {
+        Some(model) => Ok(client.answer_json(StatusCode::OK, model).await?),
+        None => passthrough::serve(request, client, suffix).await,
+    }
+}
+
+fn merge(bodies: &[Bytes]) -> ModelList<'_> {
+    ModelList::merge(bodies.iter().filter_map(|body| ModelList::parse(body).ok()))
+}
+
+async fn ask_all<H: Hook, D: Downstream>(
+    request: &Request<'_, H>,
+    client: &mut Client<'_, D>,
+) -> Result<Vec<Bytes>, End> {
+    let asked = request.lease.upstreams.iter().map(|upstream| ask(request, upstream));
+    let answers = tokio::select! {
+        biased;
+        answers = join_all(asked) => answers,
+        gone = client.down.gone() => return Err(gone.into()),
+    };
+    let bodies: Vec<Bytes> = answers.into_iter().flatten().collect();
+    if bodies.is_empty() {
+        let message = "No upstream told its models.";
+        return Err(Fault::new(Kind::Upstream(UpstreamCause::Connect), message).into());
+    }
+    Ok(bodies)
+}
+
+/// One upstream's list, if it answers with one in time.
+async fn ask<H>(request: &Request<'_, H>, upstream: &Upstream) -> Option<Bytes> {
+    let answer = tokio::time::timeout(limits::MODELS_TIMEOUT, fetch(request, upstream)).await;
+    match answer {
+        Ok(Ok(body)) => Some(body),
+        Ok(Err(reason)) => {
+            tracing::warn!(upstream = %upstream.name(), reason, "an upstream did not tell its models");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(upstream = %upstream.name(), "an upstream did not tell its models in time");
+            None
+        }
+    }
+}
+
+async fn fetch<H>(request: &Request<'_, H>, upstream: &Upstream) -> Result<Bytes, String> {
+    let changes = HeaderChanges::default();
+    let outgoing = Outgoing {
+        method: &Method::GET,
+        path_and_query: "/models",
+        headers: &request.head.headers,
+        rules: RequestRules { changes: &changes, identity: true, upgrade: false },
+        length: Length::None,
+    };
+    let mut exchange = upstream.send(outgoing, &Bytes::new()).await.map_err(|error| error.to_string())?;
+    let status = exchange.head().0;
+    if status != StatusCode::OK {
+        return Err(format!("status {status}"));
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = exchange.chunk().await.map_err(|error| error.to_string())? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limits::MODELS_BODY_BYTES_MAX {
+            return Err(format!("more than {} bytes", limits::MODELS_BODY_BYTES_MAX));
+        }
+    }
+    exchange.release().await;
+    Ok(body.freeze())
+}

@@ -1,0 +1,157 @@
+//! Everything of the API that no hook applies to, as it is: streamed up while it is streamed down, of any
+//! size and type, WebSocket handshakes included.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, StatusCode};
+
+use super::client::{Client, End};
+use super::downstream::Downstream;
+use super::intake::{self, to_end};
+use super::{Request, path_and_query};
+use crate::fault::{Fault, Kind};
+use crate::hook::{HeaderChanges, Hook};
+use crate::metrics::Outcome;
+use crate::upstream::{AttemptError, Exchange, Length, Outgoing, RequestRules, Upstream, strip_answer};
+
+/// Passes the request to the first upstream. No retry: its body is gone once it was sent.
+pub(super) async fn serve<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
+    client: &mut Client<'_, D>,
+    suffix: &str,
+) -> Result<(), End> {
+    let lease = request.lease.clone();
+    let target = lease.routes.for_model(None);
+    let upstream = &lease.upstreams[target.upstreams[0]];
+    request.attempting(upstream, &target.route);
+    let path_and_query = path_and_query(request.head, suffix);
+    let changes = HeaderChanges::default();
+    let head = request.head;
+    let length = client.down.body_length();
+    let outgoing = Outgoing {
+        method: &head.method,
+        path_and_query: &path_and_query,
+        headers: &head.headers,
+        rules: RequestRules { changes: &changes, identity: false, upgrade: is_upgrade(&head.headers) },
+        length,
+    };
+    let mut exchange = if upstream.is_echo() {
+        let body = intake::read_whole(client, lease.config.limits.body_bytes).await?;
+        upstream.send(outgoing, &body).await
+    } else {
+        tokio::select! {
+            biased;
+            opened = upstream.open(outgoing) => opened,
+            gone = client.down.gone(), if length == Length::None => return Err(gone.into()),
+        }
+    }
+    .map_err(|error| failed(upstream, &error))?;
+
+    let mut sending = length != Length::None && !upstream.is_echo();
+    if !sending {
+        exchange.end().await.map_err(|error| failed(upstream, &error))?;
+    }
+    while let Some(sent) = until_head(client, &mut exchange, sending).await? {
+        sending = sent.map_err(|error| failed(upstream, &error))?;
+    }
+    answer(request, client, upstream, exchange, sending).await
+}
+
+/// Moves the upload on by one part; `None` once the answer's head is here, else whether more is to send.
+async fn until_head<D: Downstream>(
+    client: &mut Client<'_, D>,
+    exchange: &mut Exchange,
+    sending: bool,
+) -> Result<Option<Result<bool, AttemptError>>, End> {
+    tokio::select! {
+        biased;
+        head = exchange.read_head() => Ok(head.err().map(Err)),
+        part = client.read_or_gone(sending) => {
+            let part = part.map_err(to_end)?;
+            match upload(exchange, part).await {
+                Ok(more) => Ok(Some(Ok(more))),
+                // An upstream that refuses early stops reading; what it says is its answer.
+                Err(error) => Ok(exchange.read_head().await.err().map(|_| Err(error))),
+            }
+        }
+    }
+}
+
+/// Sends one part on; tells whether more follows.
+async fn upload(exchange: &mut Exchange, part: Option<Bytes>) -> Result<bool, AttemptError> {
+    match part {
+        Some(part) => exchange.write(part).await.map(|()| true),
+        None => exchange.end().await.map(|()| false),
+    }
+}
+
+async fn answer<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
+    client: &mut Client<'_, D>,
+    upstream: &Upstream,
+    mut exchange: Exchange,
+    mut sending: bool,
+) -> Result<(), End> {
+    let (status, from_upstream) = exchange.head();
+    let mut headers = from_upstream.clone();
+    let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
+    if !upgraded {
+        strip_answer(&mut headers);
+    }
+    request.record.outcome = match status {
+        status if status.is_server_error() => Outcome::UpstreamError,
+        status if status.is_client_error() => Outcome::UpstreamRefused,
+        _ => Outcome::Ok,
+    };
+    if status.is_server_error() {
+        upstream.failed();
+    } else {
+        upstream.succeeded();
+    }
+    client.start(status, headers, false).await?;
+    // A tunnel carries the client's bytes on, whatever its request said.
+    sending |= upgraded;
+    loop {
+        tokio::select! {
+            biased;
+            chunk = exchange.chunk() => match chunk {
+                Ok(Some(chunk)) => client.write(chunk, false).await?,
+                Ok(None) => break,
+                Err(error) => return Err(broke_off(&error).into()),
+            },
+            part = client.read_or_gone(sending) => {
+                let part = part.map_err(to_end)?;
+                let whole = part.is_none();
+                // The answer is here already, so a failed upload does not change it.
+                sending = upload(&mut exchange, part).await.unwrap_or(false);
+                if whole && upgraded {
+                    break;
+                }
+            }
+        }
+    }
+    client.finish().await?;
+    exchange.release().await;
+    Ok(())
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+        && headers
+            .get(CONNECTION)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.to_ascii_lowercase().contains("upgrade"))
+}
+
+fn failed(upstream: &Upstream, error: &AttemptError) -> End {
+    upstream.failed();
+    let message =
+        format!("The upstream '{}' could not be reached ({}).", upstream.name(), error.cause.as_str());
+    let mut fault = Fault::new(Kind::Upstream(error.cause), message).detail(error.to_string());
+    fault.retry_after = error.retry_after;
+    fault.into()
+}
+
+fn broke_off(error: &AttemptError) -> Fault {
+    Fault::new(Kind::Upstream(error.cause), "The upstream's answer broke off.").detail(error.to_string())
+}
