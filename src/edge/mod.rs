@@ -1,1 +1,165 @@
-//! The listener side: Pingora sessions in, requests out.
+//! The listener side: Pingora's sessions in, [`Downstream`](crate::relay::Downstream)s out.
+//!
+//! It reads request heads, refuses what is no HTTP, and keeps connections. What a request means is the
+//! relay's.
+
+mod listen;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::{Error, ErrorType};
+
+pub use listen::{Sockets, accept};
+
+use crate::chat::answer::error_body;
+use crate::config::Limits;
+use crate::fault::{Fault, Kind};
+use crate::hook::Hook;
+use crate::limits;
+use crate::relay::Relay;
+use session::Session;
+
+/// Pingora's view of the gateway: an app that serves HTTP sessions.
+pub struct Edge<H> {
+    relay: Arc<Relay<H>>,
+    limits: Limits,
+    options: HttpServerOptions,
+}
+
+/// Marks a client connection that has served a request.
+struct Reused;
+
+impl<H: Hook> Edge<H> {
+    /// `limits` are those of the listener's start: a reload does not change them for this listener.
+    pub fn new(relay: Arc<Relay<H>>, limits: Limits) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(limits.idle_timeout);
+        Self { relay, limits, options }
+    }
+
+    /// Reads the next request's head. `None`: the client went away, or was told what is wrong.
+    async fn read_head(&self, session: &mut ServerSession, reused: bool) -> Option<Parts> {
+        // A first request has to come at once; on a kept connection the pause between requests comes first.
+        let idle = if reused { self.limits.idle_timeout } else { Duration::ZERO };
+        let wait = idle + self.limits.header_timeout;
+        match tokio::time::timeout(wait, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return None,
+            Ok(Err(error)) => {
+                if let Some(fault) = misread(&error) {
+                    refuse(session, &fault).await;
+                }
+                return None;
+            }
+            Err(_) => {
+                refuse(
+                    session,
+                    &Fault::new(Kind::RequestTimeout, "The request header did not arrive in time."),
+                )
+                .await;
+                return None;
+            }
+        }
+        if told_twice(session) {
+            let message = "A request cannot have both content-length and transfer-encoding.";
+            refuse(session, &Fault::new(Kind::BadRequest, message)).await;
+            return None;
+        }
+        Some(session.req_header().as_owned_parts())
+    }
+}
+
+#[async_trait]
+impl<H: Hook> HttpServerApp for Edge<H> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let reused = session.take_connection_user_context().is_some();
+        session.set_keepalive(Some(self.limits.idle_timeout.as_secs().max(1)));
+        session.set_read_timeout(Some(self.limits.header_timeout));
+        let head = self.read_head(&mut session, reused).await?;
+        session.set_pipelining_enabled(true);
+        session.set_read_timeout(Some(self.limits.body_timeout));
+        session.set_write_timeout(Some(self.limits.write_timeout));
+        session.set_total_drain_timeout(Some(limits::EARLY_ANSWER_DRAIN));
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
+        let mut down = Session::new(session, &head);
+        self.relay.serve(&head, peer, &mut down).await;
+        let mut session = down.into_whole()?;
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        let mut settings = HttpPersistentSettings::for_session(&session);
+        settings.set_user_context(Box::new(Reused));
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+/// What to tell a client whose head could not be read; `None` when nobody listens any more.
+fn misread(error: &Error) -> Option<Fault> {
+    match error.etype() {
+        ErrorType::InvalidHTTPHeader => {
+            let too_large = error.to_string().contains("larger than");
+            Some(if too_large {
+                Fault::new(Kind::HeaderTooLarge, "The request header is too large.")
+            } else {
+                Fault::new(Kind::BadRequest, "The request is not valid HTTP.")
+            })
+        }
+        ErrorType::ReadTimedout => {
+            Some(Fault::new(Kind::RequestTimeout, "The request header did not arrive in time."))
+        }
+        _ => None,
+    }
+}
+
+/// Two lengths are how requests are smuggled past a proxy (RFC 9112 section 6.1). Pingora drops the
+/// `content-length` of such a request, so the raw header has to be looked at.
+fn told_twice(session: &ServerSession) -> bool {
+    let Some(http1) = session.as_http1() else { return false };
+    if !http1.req_header().headers.contains_key(TRANSFER_ENCODING) {
+        return false;
+    }
+    let name = CONTENT_LENGTH.as_str().as_bytes();
+    http1.get_headers_raw_bytes().split(|&byte| byte == b'\n').any(|line| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+            && line.get(name.len()).is_some_and(|&byte| byte == b':' || byte == b' ')
+    })
+}
+
+/// Answers a request that never became one, and closes.
+async fn refuse(session: &mut ServerSession, fault: &Fault) {
+    session.set_keepalive(None);
+    let body = error_body(&fault.api_error());
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, http::HeaderValue::from(body.len()));
+    let sent = async {
+        session::write_head(session, fault.status(), headers).await?;
+        session.write_response_body(body, true).await?;
+        session.finish_body().await
+    };
+    if sent.await.is_err() {
+        tracing::debug!("a client left before it could be told what was wrong with its request");
+    }
+}
