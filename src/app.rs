@@ -1,20 +1,246 @@
 //! Assembly: what is built in which order, and how it ends.
+//!
+//! Sockets are bound first, so that a taken port is told before anything starts; then plugins; then requests
+//! are accepted. The end runs the other way, and the control listener answers until the last.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Config;
+use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
-/// What `hookway serve` was asked to do.
-#[derive(Debug)]
+use crate::admin::{self, Gateway};
+use crate::config::{Config, Environment};
+use crate::edge::{self, Edge, Sockets};
+use crate::lifecycle::{Ground, Lifecycle, ReloadError, Source};
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::package::Search;
+use crate::plugin::Plugin;
+use crate::plugin::launch::Launcher;
+use crate::record::Recorder;
+use crate::relay::Relay;
+use crate::token::{self, Token};
+
+/// The Python SDK comes with the gateway that speaks its protocol.
+const PYTHON_SDK: &str = include_str!("../plugins/sdk/python/hookway.py");
+/// Admin, lifecycle and supervisors share these, apart from the data plane's.
+const CONTROL_THREADS: usize = 2;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
 pub struct Options {
     pub config: Config,
-    /// The file `config` was read from, to read again on a reload; None for the built-in config.
+    /// The file it came from, to be read again on a reload; None: the built-in configuration.
     pub config_path: Option<PathBuf>,
-    /// Take the listening sockets over from a running gateway.
+    pub environment: Environment,
+    /// Take the sockets of the running gateway over.
     pub upgrade: bool,
 }
 
-/// Runs the gateway until it is told to stop.
-pub fn serve(_options: Options) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no data plane")
+/// How the gateway ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every request was served to its end.
+    Drained,
+    /// Some were cut when the grace period or the patience of whoever asked was over.
+    Cut,
+}
+
+/// Runs the gateway until a signal ends it.
+pub fn serve(options: Options) -> anyhow::Result<Ended> {
+    let Options { config, config_path, environment, upgrade } = options;
+    let _log = logging::init(&config.log)?;
+    let sockets = if upgrade {
+        let path = config.listen.upgrade_socket.as_deref();
+        Sockets::take_over(path.context("an upgrade needs [listen] upgrade_socket in the configuration")?)?
+    } else {
+        Sockets::bind(config.listen.address, config.admin.address)?
+    };
+    let (token, token_source) = token::load(
+        environment.get(token::ENV).map(String::as_str),
+        config.admin.token_file.as_deref(),
+        &config.state_dir,
+    )?;
+    if let token::Source::Made(path) = &token_source {
+        tracing::info!(path = %path.display(), "made an admin token");
+    }
+    let sdk = write_sdk(&config.state_dir)?;
+    let data = runtime("hookway-data", config.listen.threads)?;
+    let control = runtime("hookway-control", CONTROL_THREADS)?;
+    let ground = Ground {
+        metrics: Arc::new(Metrics::new()),
+        launcher: Launcher::start(PathBuf::from("/proc/self/exe"))?,
+        search: Search::of_this_process(),
+        sdk,
+        environment: environment.clone(),
+        data: data.handle().clone(),
+        control: control.handle().clone(),
+    };
+    let source = Source { path: config_path, environment };
+    let ended = control.block_on(run(source, config, ground, sockets, token))?;
+    // What still runs there are connections that were cut, and waits for peers that no longer matter.
+    data.shutdown_background();
+    control.shutdown_timeout(Duration::from_millis(100));
+    Ok(ended)
+}
+
+fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .with_context(|| format!("cannot start the {name} threads"))
+}
+
+/// Puts the SDKs where plugins find them, under the state folder.
+fn write_sdk(state_dir: &Path) -> anyhow::Result<PathBuf> {
+    let sdk = state_dir.join("sdk");
+    let folder = sdk.join("python");
+    let file = folder.join("hookway.py");
+    let written = std::fs::create_dir_all(&folder).and_then(|()| {
+        if std::fs::read(&file).is_ok_and(|known| known == PYTHON_SDK.as_bytes()) {
+            return Ok(());
+        }
+        // A gateway beside this one may be starting a plugin right now, so the file is never half there.
+        let fresh = folder.join(format!(".hookway.py.{}", std::process::id()));
+        std::fs::write(&fresh, PYTHON_SDK)?;
+        std::fs::rename(&fresh, &file)
+    });
+    written.with_context(|| format!("cannot write the Python SDK to {}", file.display()))?;
+    Ok(sdk)
+}
+
+async fn run(
+    source: Source,
+    config: Config,
+    ground: Ground,
+    sockets: Sockets,
+    token: Token,
+) -> anyhow::Result<Ended> {
+    let mut signals = Signals::listen()?;
+    let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
+    let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
+    let (metrics, data) = (ground.metrics.clone(), ground.data.clone());
+    let listen = config.listen.clone();
+    let limits = config.limits.clone();
+    let (lifecycle, published) = Lifecycle::start(source, config, ground).await?;
+
+    let relay = Arc::new(Relay::new(published.clone(), Recorder::new(metrics.clone()), token.clone()));
+    let gateway = Arc::new(Gateway::new(lifecycle.clone(), published));
+    let (end_admin, admin_ends) = oneshot::channel::<()>();
+    let router = admin::router(gateway.clone(), metrics, token, Vec::new());
+    let admin = tokio::spawn(admin::serve(sockets.admin, router, async {
+        // Ends when told so, or when the teller is gone.
+        let _ = admin_ends.await;
+    }));
+    let (stop_accepting, stopped) = watch::channel(false);
+    let edge = Edge::new(relay.clone(), limits);
+    let tls = listen.tls.clone();
+    let accepting = data.spawn(async move { edge::accept(edge, sockets.data, tls.as_ref(), stopped).await });
+    announce(data_address, admin_address);
+
+    let end = signals.until_the_end(&lifecycle, listen.upgrade_socket.as_deref(), &handed_over).await;
+    tracing::info!(signal = end, in_flight = relay.in_flight().count(), "shutting down");
+    gateway.draining();
+    relay.in_flight().refuse_new();
+    stop_accepting.send_replace(true);
+    let grace = gateway.shutdown_grace();
+    let ended = drain(&relay, grace, &mut signals).await;
+    lifecycle.stop().await;
+    // An error says that the listener is gone already.
+    let _ = end_admin.send(());
+    admin.await.context("the control listener broke")??;
+    accepting.abort();
+    match ended {
+        Ended::Drained => tracing::info!("stopped, every request was served to its end"),
+        Ended::Cut => tracing::warn!("stopped, requests were cut"),
+    }
+    Ok(ended)
+}
+
+fn announce(data: SocketAddr, admin: SocketAddr) {
+    tracing::info!(data = %data, admin = %admin, version = env!("CARGO_PKG_VERSION"), "serving");
+}
+
+/// Waits for the requests in flight; cuts them when `grace` is over or a second signal comes.
+async fn drain(relay: &Relay<Plugin>, grace: Duration, signals: &mut Signals) -> Ended {
+    let waited_for = tokio::select! {
+        () = relay.in_flight().idle() => return Ended::Drained,
+        () = tokio::time::sleep(grace) => "the grace period",
+        () = signals.second() => "a second signal",
+    };
+    let left = relay.in_flight().count();
+    tracing::warn!(requests = left, after = waited_for, "cutting requests that did not finish");
+    relay.in_flight().cut_all();
+    // Clients are told so; one that does not read is not waited for.
+    let _ = tokio::time::timeout(crate::limits::CUT_WAIT, relay.in_flight().idle()).await;
+    Ended::Cut
+}
+
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    /// Serves SIGHUP by reloading and SIGQUIT by handing the sockets over, until a signal means the end.
+    /// Returns its name.
+    async fn until_the_end(
+        &mut self,
+        lifecycle: &Lifecycle,
+        upgrade_socket: Option<&Path>,
+        sockets: &Sockets,
+    ) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => {
+                    let lifecycle = lifecycle.clone();
+                    // What came of it is logged by the lifecycle itself.
+                    tokio::spawn(async move { lifecycle.reload().await });
+                }
+                _ = self.quit.recv() => match hand_over(upgrade_socket, sockets).await {
+                    Ok(()) => return "SIGQUIT",
+                    Err(error) => tracing::error!(%error, "the sockets were not handed over, serving on"),
+                }
+            }
+        }
+    }
+
+    async fn second(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Blocks while the new gateway is waited for, so it runs beside the signals' thread.
+async fn hand_over(path: Option<&Path>, sockets: &Sockets) -> anyhow::Result<()> {
+    let path = path.context("the configuration has no [listen] upgrade_socket")?.to_owned();
+    let sockets = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
+    tokio::task::spawn_blocking(move || sockets.hand_over(&path)).await?
+}
+
+/// Errors of a configuration, as `check` prints them; exit code 64.
+pub fn is_config_error(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ReloadError>(), Some(ReloadError::Invalid { .. }))
 }

@@ -15,11 +15,11 @@ pub mod token;
 
 pub mod logging;
 pub mod plugin;
+pub mod record;
 pub mod route;
 pub mod upstream;
 
 pub mod chain;
-pub mod record;
 
 pub mod relay;
 

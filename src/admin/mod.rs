@@ -4,6 +4,7 @@
 //! it. Nothing is decided here; what is asked goes to [`Control`], and its words come back as JSON.
 
 mod error;
+mod gateway;
 mod guard;
 #[cfg(test)]
 mod tests;
@@ -18,12 +19,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router, middleware};
-use serde::Serialize;
 use serde_json::Value;
 
 pub use error::ApiError;
+pub use gateway::Gateway;
 use guard::Guard;
 
+use crate::lifecycle::{Readiness, ReloadError, ReloadReport};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::token::Token;
@@ -37,36 +39,6 @@ pub trait Control: Send + Sync + 'static {
     fn ready(&self) -> Readiness;
     /// Reads the configuration again and publishes what it says, or changes nothing.
     fn reload(&self) -> impl Future<Output = Result<ReloadReport, ReloadError>> + Send;
-}
-
-/// Whether requests are served as configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Readiness {
-    pub ready: bool,
-    /// What is not as it should be, for people: it may serve all the same.
-    pub notes: Vec<String>,
-}
-
-/// What a reload did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReloadReport {
-    /// The published generation.
-    pub generation: u64,
-    /// False: the configuration says the same as before.
-    pub changed: bool,
-    /// What is different, one sentence each.
-    pub changes: Vec<String>,
-}
-
-/// Why a reload changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReloadError {
-    #[error("the configuration has {} error(s)", errors.len())]
-    Invalid { errors: Vec<String> },
-    #[error("plugin '{plugin}' failed at {step}: {message}")]
-    Plugin { plugin: String, step: String, message: String },
-    #[error("the gateway is shutting down")]
-    ShuttingDown,
 }
 
 /// The routes. `hosts` are names, beside `localhost` and addresses, under which browsers may reach them.

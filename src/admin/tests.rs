@@ -155,11 +155,7 @@ async fn a_reload_says_what_changed_or_why_nothing_did() {
             json!({"errors": ["hookway.toml:1:1: no"]}),
         ),
         (
-            ReloadError::Plugin {
-                plugin: "redact".into(),
-                step: "handshake".into(),
-                message: "exited".into(),
-            },
+            ReloadError::Plugin { plugin: "redact".into(), step: "handshake", message: "exited".into() },
             StatusCode::UNPROCESSABLE_ENTITY,
             "plugin_failed",
             json!({"plugin": "redact", "step": "handshake", "message": "exited"}),

@@ -79,15 +79,17 @@ fn say(told: &clap::Error) -> ExitCode {
 }
 
 fn serve(path: Option<PathBuf>, upgrade: bool) -> ExitCode {
-    let config = match read(path.as_deref(), &config::environment_of_this_process()) {
+    let environment = config::environment_of_this_process();
+    let config = match read(path.as_deref(), &environment) {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    match app::serve(app::Options { config, config_path: path, upgrade }) {
-        Ok(()) => ExitCode::SUCCESS,
+    match app::serve(app::Options { config, config_path: path, environment, upgrade }) {
+        Ok(app::Ended::Drained) => ExitCode::SUCCESS,
+        Ok(app::Ended::Cut) => ExitCode::FAILURE,
         Err(error) => {
             told_to(io::stderr(), format_args!("hookway: {error:#}"));
-            ExitCode::FAILURE
+            if app::is_config_error(&error) { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,0 +1,90 @@
+//! What happens to a plugin, told to metrics and log.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::metrics::{BreakerState, PluginMetrics, RestartReason, SandboxLevel};
+use crate::plugin::{self, DeathKind, Observer, PluginEvent};
+
+/// Watches one plugin handle. While a plugin is replaced two handles have its name, and only the one whose
+/// generation is published speaks for the gauges.
+pub(super) struct Observed {
+    metrics: PluginMetrics,
+    stage: AtomicU8,
+}
+
+const BUILDING: u8 = 0;
+const CURRENT: u8 = 1;
+const RETIRED: u8 = 2;
+
+impl Observed {
+    pub(super) fn new(metrics: PluginMetrics) -> Self {
+        Self { metrics, stage: AtomicU8::new(BUILDING) }
+    }
+
+    /// Its generation is about to be published.
+    pub(super) fn current(&self) {
+        self.stage.store(CURRENT, Ordering::Release);
+        self.metrics.sandbox(SandboxLevel::Process);
+        self.metrics.breaker(BreakerState::Closed);
+        self.metrics.up(true);
+    }
+
+    /// No new request uses it.
+    pub(super) fn retire(&self) {
+        self.stage.store(RETIRED, Ordering::Release);
+    }
+}
+
+impl Observer for Observed {
+    fn observe(&self, plugin: &str, event: &PluginEvent) {
+        let current = self.stage.load(Ordering::Acquire) == CURRENT;
+        match event {
+            PluginEvent::Ready { pid } => {
+                tracing::info!(plugin, pid, "plugin ready");
+                if current {
+                    self.metrics.up(true);
+                }
+            }
+            PluginEvent::Died { kind, reason, again } => {
+                tracing::warn!(plugin, reason, ?again, "plugin died");
+                if current {
+                    self.metrics.up(false);
+                }
+                if again.is_some() {
+                    self.metrics.restarted(restart_reason(*kind));
+                }
+            }
+            PluginEvent::Broken { reason } => {
+                tracing::error!(
+                    plugin,
+                    reason,
+                    "plugin broken: its onFailure verdict applies until a probe succeeds"
+                );
+            }
+            PluginEvent::Breaker(state) => {
+                tracing::warn!(plugin, ?state, "plugin breaker moved");
+                if current {
+                    self.metrics.breaker(breaker_state(*state));
+                }
+            }
+            PluginEvent::Stopped => tracing::debug!(plugin, "plugin stopped"),
+        }
+    }
+}
+
+fn restart_reason(kind: DeathKind) -> RestartReason {
+    match kind {
+        DeathKind::Launch | DeathKind::Exit => RestartReason::Exited,
+        DeathKind::Handshake => RestartReason::Handshake,
+        DeathKind::Protocol => RestartReason::Protocol,
+        DeathKind::Unhealthy => RestartReason::Unresponsive,
+    }
+}
+
+fn breaker_state(state: plugin::BreakerState) -> BreakerState {
+    match state {
+        plugin::BreakerState::Closed => BreakerState::Closed,
+        plugin::BreakerState::HalfOpen => BreakerState::HalfOpen,
+        plugin::BreakerState::Open => BreakerState::Open,
+    }
+}
