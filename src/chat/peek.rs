@@ -49,7 +49,9 @@ impl PeekError {
 
 /// Validates the whole of `body` and reads its facts.
 pub fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
-    let text = std::str::from_utf8(body).map_err(|error| PeekError::NotUtf8 { at: error.valid_up_to() })?;
+    // The standard library's check goes through text outside ASCII byte by byte, which took ten times as long.
+    let text =
+        simdutf8::compat::from_utf8(body).map_err(|error| PeekError::NotUtf8 { at: error.valid_up_to() })?;
     match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first() {
         None => return Err(PeekError::Empty),
         Some(b'{') => {}
