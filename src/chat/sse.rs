@@ -216,9 +216,8 @@ pub fn name(piece: &[u8]) -> Option<&[u8]> {
 
 /// Whether this is `data: [DONE]`.
 pub fn is_done(piece: &[u8]) -> bool {
-    // Longer pieces carry a completion: not worth a look at their lines.
-    const DONE_BYTES_MAX: usize = 256;
-    piece.len() <= DONE_BYTES_MAX && data(piece).is_some_and(|data| data.trim_ascii() == b"[DONE]")
+    const MARK: &[u8] = b"[DONE]";
+    piece.trim_ascii_end().ends_with(MARK) && data(piece).is_some_and(|data| data.trim_ascii() == MARK)
 }
 
 fn fields(piece: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
