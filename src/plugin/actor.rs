@@ -48,6 +48,8 @@ pub(super) struct Actor {
     running: Option<Running>,
     handshake: Option<Handshake>,
     link: Option<(Arc<Link>, Tasks)>,
+    /// The running process has been ready.
+    was_ready: bool,
     /// What ended the process, where its exit status would not tell.
     why: Option<String>,
 }
@@ -71,6 +73,7 @@ impl Actor {
             running: None,
             handshake: None,
             link: None,
+            was_ready: false,
             why: None,
         }
     }
@@ -143,7 +146,7 @@ impl Actor {
 
     /// Waits only for the gateway's own launcher to be executed, never for the plugin's program.
     async fn spawn(&mut self) -> Option<Event> {
-        self.why = None;
+        (self.why, self.was_ready) = (None, false);
         match self.launch().await {
             Ok(()) => None,
             Err(error) => {
@@ -228,14 +231,16 @@ impl Actor {
             }
         }
         let last_words = self.shared.logs.take_last_words();
-        let not_found = status.as_ref().is_ok_and(|status| status.code() == Some(127));
+        // What the launcher says when it could not become the program.
+        let not_run = !self.was_ready && status.as_ref().is_ok_and(|status| status.code() == Some(127));
         self.why.get_or_insert_with(|| describe(status, &last_words));
-        let kind = if not_found { DeathKind::Launch } else { DeathKind::Exit };
+        let kind = if not_run { DeathKind::Launch } else { DeathKind::Exit };
         Event::Gone { kind, jitter: jitter() }
     }
 
     fn publish(&mut self) {
         if let (Some((link, _)), Some(running)) = (&self.link, &self.running) {
+            self.was_ready = true;
             self.shared.publish(Arc::clone(link), running.process.pid());
         }
     }

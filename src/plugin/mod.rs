@@ -85,7 +85,7 @@ pub struct PluginStatus {
     /// What READY promised, in the last process that became ready.
     pub hooks: Vec<HookName>,
     pub pid: Option<u32>,
-    /// Starts that followed a death.
+    /// Processes that were started after one had died.
     pub restarts: u64,
     /// Why the last process ended.
     pub reason: Option<String>,

@@ -91,7 +91,13 @@ impl Shared {
     }
 
     pub(super) fn launched(&self, pid: u32) {
-        self.lock().pid = Some(pid);
+        {
+            let mut status = self.lock();
+            status.pid = Some(pid);
+            status.restarts += u64::from(status.reason.is_some());
+        }
+        // Whatever was said last before this, it was not this process.
+        self.logs.take_last_words();
         self.logs.line(Source::Gateway, format!("started as process {pid}"));
     }
 
@@ -130,7 +136,6 @@ impl Shared {
                 Some(_) => PluginState::Degraded,
             };
             status.pid = None;
-            status.restarts += u64::from(again.is_some());
             status.reason = Some(reason.clone());
         }
         self.withdraw(again.is_none());

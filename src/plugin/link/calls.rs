@@ -47,6 +47,8 @@ pub(super) enum Effect {
 pub(super) struct Calls {
     last: u32,
     waiting: HashMap<u32, Waiting>,
+    /// A call was made, and nothing about any call has come back since.
+    unanswered: bool,
     ended: bool,
 }
 
@@ -64,6 +66,7 @@ impl Calls {
             return Err(NoId::Ended);
         }
         self.last = self.last.checked_add(1).ok_or(NoId::Exhausted)?;
+        self.unanswered = true;
         self.waiting.insert(self.last, Waiting { answer, partial: None, uploads });
         Ok(self.last)
     }
@@ -73,8 +76,9 @@ impl Calls {
         self.waiting.remove(&id).is_some()
     }
 
+    /// Nothing is expected of the plugin. A call that ended at its deadline was still one it should have answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && !self.unanswered
     }
 
     /// Ends every call under way, and every later one.
@@ -88,6 +92,7 @@ impl Calls {
     /// Takes a DATA, RESULT or ERROR frame of a call. The error is a breach of the protocol.
     pub(super) fn take(&mut self, frame: &Incoming<'_>) -> Result<Effect, String> {
         self.check_given(frame)?;
+        self.unanswered = false;
         let id = frame.header.id;
         let Some(waiting) = self.waiting.get_mut(&id) else { return Ok(Effect::None) };
         match (frame.header.kind, &mut waiting.partial) {

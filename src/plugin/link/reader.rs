@@ -24,16 +24,23 @@ enum Check {
 /// Counts silent periods. Any byte from the plugin is a sign of life.
 #[derive(Debug, Default)]
 struct Silence {
+    /// Something came in this period.
+    heard: bool,
     periods: u32,
     pings: u32,
 }
 
 impl Silence {
     fn broken(&mut self) {
-        *self = Self::default();
+        self.heard = true;
     }
 
+    /// A period is over. `idle` says that no call waits, or went unanswered.
     fn period(&mut self, idle: bool) -> Check {
+        if self.heard {
+            *self = Self::default();
+            return Check::Nothing;
+        }
         self.periods += 1;
         if self.pings == limits::PINGS_MISSED_MAX {
             return Check::Hung;
@@ -160,6 +167,18 @@ mod tests {
         }
         assert_eq!(silence.period(true), Check::Ping);
         silence.broken();
-        assert_eq!(silence.period(true), Check::Nothing);
+        for _ in 0..6 {
+            assert_eq!(silence.period(true), Check::Nothing);
+        }
+        assert_eq!(silence.period(true), Check::Ping);
+    }
+
+    #[test]
+    fn a_link_that_is_heard_is_not_pinged() {
+        let mut silence = Silence::default();
+        for _ in 0..10 {
+            silence.broken();
+            assert_eq!(silence.period(false), Check::Nothing);
+        }
     }
 }
