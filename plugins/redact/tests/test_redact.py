@@ -74,9 +74,9 @@ class Masking(unittest.TestCase):
         numbers = ["1 " * 200_000, "0" * 400_000, "030 " + "0" * 400_000 + "a", "4111 1111 1111 1111 " * 20_000]
         addresses = ["a" * 400_000 + "@", "a." * 200_000 + "@a", "a@" + "b." * 200_000, "a@" * 200_000]
         for text in [*numbers, *addresses, "+" * 400_000, "(" * 400_000]:
-            began = time.perf_counter()
+            began = time.process_time()
             redact.masker.mask(text)
-            self.assertLess(time.perf_counter() - began, 5, text[:10])
+            self.assertLess(time.process_time() - began, 5, text[:10])
 
 
 class Requests(unittest.TestCase):
