@@ -153,6 +153,8 @@ fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -233,6 +235,56 @@ mod tests {
         }
         for value in ["\"true\"", "1", "[]"] {
             refuses(&format!(r#"{{"stream":{value}}}"#), "'stream' must be true, false or null.");
+        }
+    }
+
+    /// JSON-like text: mostly almost valid.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"model\"",
+            "\"stream\"",
+            "\"a\"",
+            "\"\\u00e9\"",
+            "\"\\",
+            "true",
+            "null",
+            "-1.5e3",
+            "01",
+            " ",
+            "\n",
+            "é",
+        ]);
+        prop_oneof![
+            prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat()),
+            ("\"[a-z\\\\]{0,3}\"", "[0-9tfn\\[\\]{}\",:\\\\ ]{0,8}")
+                .prop_map(|(key, value)| format!("{{{key}:{value}}}")),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_is_one_object_as_serde_json_reads_it(text in nearly_json()) {
+            let tree = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
+            match peek(text.as_bytes()) {
+                Ok(peek) => {
+                    let tree = tree.expect("what passes is an object");
+                    prop_assert_eq!(peek.model.as_deref(), tree.get("model").and_then(|model| model.as_str()));
+                    prop_assert_eq!(peek.stream, tree.get("stream").is_some_and(|stream| stream == true));
+                }
+                Err(PeekError::Duplicate { .. } | PeekError::WrongType { .. }) => {}
+                Err(_) => prop_assert!(tree.is_err(), "{}", text),
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(body in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = peek(&body);
         }
     }
 }
