@@ -10,6 +10,8 @@ mod generation;
 mod on_error;
 mod on_request;
 mod published;
+#[cfg(test)]
+mod tests;
 
 pub use ask::Facts;
 pub use draft::{Body, Draft};
