@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::attempt::AttemptError;
 use super::fields::{self, RequestRules};
+use super::gather::Gathered;
 use super::remote::Remote;
 use crate::hook::{Phase, UpstreamCause};
-use crate::limits;
 use crate::metrics::{AttemptOutcome, UpstreamMetrics};
 
 /// A request as it goes upstream, borrowed from the client's, so that an attempt copies no header map.
@@ -121,16 +121,20 @@ impl Exchange {
         matches!(&self.inner, Inner::Network(network) if network.reused)
     }
 
-    pub(super) async fn write_head(&mut self, request: Outgoing<'_>) -> Result<(), AttemptError> {
+    /// With `body_follows` the head may wait for the body, to go out together with it.
+    pub(super) async fn write_head(
+        &mut self,
+        request: Outgoing<'_>,
+        body_follows: bool,
+    ) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
         let http2 = matches!(network.session, HttpSession::H2(_));
         let header = network.remote.request_header(request, http2)?;
         network.session.set_write_timeout(Some(network.remote.settings.chunk_timeout));
-        network
-            .session
-            .write_request_header(Box::new(header))
-            .await
-            .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
+        network.hold(body_follows);
+        let written = network.session.write_request_header(Box::new(header)).await;
+        network.hold(false);
+        written.map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
     }
 
     /// The next part of the request body.
@@ -221,7 +225,7 @@ impl Exchange {
         let Inner::Network(mut network) = self.inner else { return };
         if network.request_done && network.session.response_done() {
             let Network { remote, session, peer, .. } = *network;
-            remote.connector.release_http_session(session, &*peer, Some(limits::UPSTREAM_IDLE_TIMEOUT)).await;
+            remote.take_back(session, &peer).await;
         } else {
             network.session.shutdown().await;
         }
@@ -229,6 +233,12 @@ impl Exchange {
 }
 
 impl Network {
+    fn hold(&self, holding: bool) {
+        if let HttpSession::H1(session) = &self.session {
+            Gathered::hold(session.stream(), holding);
+        }
+    }
+
     fn answer(&self) -> &ResponseHeader {
         self.session.response_header().expect("the head was read before anything asks for it")
     }

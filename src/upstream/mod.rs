@@ -8,6 +8,7 @@ mod breaker;
 mod echo;
 mod exchange;
 mod fields;
+mod gather;
 mod peers;
 mod remote;
 

@@ -5,22 +5,27 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::client::HttpSession;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
 use super::attempt::AttemptError;
 use super::breaker::Breaker;
 use super::exchange::{Exchange, Measured, Outgoing};
+use super::gather::Gathered;
 use super::peers::Peers;
 use crate::config::OpenAiUpstream;
 use crate::hook::{Phase, UpstreamCause};
+use crate::limits;
 use crate::metrics::UpstreamMetrics;
 
 pub(super) struct Remote {
     pub(super) settings: OpenAiUpstream,
-    pub(super) connector: Connector,
+    connector: Connector,
+    /// For peers that speak nothing but HTTP/1.
+    http1: TransportConnector,
     pub(super) host: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
     metrics: Arc<UpstreamMetrics>,
@@ -53,6 +58,7 @@ impl Remote {
             metrics: Arc::new(metrics),
             peers: Peers::new(&settings),
             breaker: Mutex::new(Breaker::new(settings.breaker)),
+            http1: TransportConnector::new(Some(options.clone())),
             connector: Connector::new(Some(options)),
             host,
             authorization,
@@ -92,7 +98,7 @@ impl Remote {
         body: &Bytes,
     ) -> Result<Exchange, AttemptError> {
         loop {
-            let mut exchange = self.open(request).await?;
+            let mut exchange = self.begin(request, !body.is_empty()).await?;
             let stale = exchange.is_reused();
             match deliver(&mut exchange, body).await {
                 Ok(()) => return Ok(exchange),
@@ -106,9 +112,17 @@ impl Remote {
 
     /// Connects (or takes a pooled connection) and writes the head; the body follows part by part.
     pub(super) async fn open(self: &Arc<Self>, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
+        self.begin(request, false).await
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        request: Outgoing<'_>,
+        body_follows: bool,
+    ) -> Result<Exchange, AttemptError> {
         loop {
             let mut exchange = self.connect().await?;
-            match exchange.write_head(request).await {
+            match exchange.write_head(request, body_follows).await {
                 Ok(()) => return Ok(exchange),
                 Err(error) if exchange.is_reused() && error.cause == UpstreamCause::Cut => {}
                 Err(error) => return Err(error),
@@ -140,7 +154,7 @@ impl Remote {
         let mut last = None;
         for turn in 0.. {
             let Some(peer) = self.peers.get(turn).await.map_err(unresolved)? else { break };
-            match self.connector.get_http_session(&*peer).await {
+            match self.session(&peer).await {
                 Ok((session, reused)) => return Ok((session, peer, reused)),
                 Err(error) => last = Some(AttemptError::from_pingora(&error, Phase::Connect)),
             }
@@ -150,6 +164,35 @@ impl Remote {
             let message = format!("'{}' has no address", self.settings.host);
             AttemptError::new(UpstreamCause::Connect, Phase::Connect, message)
         }))
+    }
+}
+
+impl Remote {
+    /// A pooled or new connection. One that can only be HTTP/1 is wrapped, so that a request's head and body
+    /// leave together.
+    async fn session(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession, bool)> {
+        if peer.options.alpn.get_max_http_version() > 1 {
+            return self.connector.get_http_session(peer).await;
+        }
+        if let Some(stream) = self.http1.reused_stream(peer).await {
+            return Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), true));
+        }
+        let stream = self.http1.new_stream(peer).await?;
+        let stream = Box::new(Gathered::new(stream));
+        Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), false))
+    }
+
+    /// Takes a connection back whose request and answer are whole.
+    pub(super) async fn take_back(&self, session: HttpSession, peer: &HttpPeer) {
+        let idle = Some(limits::UPSTREAM_IDLE_TIMEOUT);
+        match session {
+            HttpSession::H1(session) if peer.options.alpn.get_max_http_version() == 1 => {
+                if let Some(stream) = session.reuse().await {
+                    self.http1.release_stream(stream, peer.reuse_hash(), idle);
+                }
+            }
+            session => self.connector.release_http_session(session, peer, idle).await,
+        }
     }
 }
 
