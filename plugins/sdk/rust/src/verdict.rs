@@ -129,7 +129,7 @@ impl Verdict {
         self
     }
 
-    /// The `type` of a [`Verdict::reject`]; without it the gateway chooses by status.
+    /// The `type` of a [`Verdict::reject`], like `invalid_request_error`.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.error().kind = Some(kind.into());
