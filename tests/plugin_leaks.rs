@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use hookway::hook::HookName;
@@ -41,6 +42,18 @@ async fn live_once(launcher: &Launcher) {
     stopped.await;
 }
 
+/// One that serves until it is dropped.
+async fn serve_once(launcher: &Launcher, python: &str) {
+    let twin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugin_twin.py");
+    let spec = PluginSpec { argv: vec![python.into(), "-I".into(), twin.into()], ..spec() };
+    let (data, control) = (Handle::current(), Handle::current());
+    let plugin = Plugin::start(spec, launcher.clone(), data, &control, Arc::new(Nobody));
+    plugin.ready().await.unwrap();
+    let stopped = plugin.stopped();
+    drop(plugin);
+    stopped.await;
+}
+
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -56,10 +69,16 @@ fn children() -> String {
 async fn a_hundred_lives_leave_no_descriptor_and_no_zombie() {
     assert!(Path::new("/proc/self/task").exists(), "this test counts in /proc");
     let launcher = Launcher::start(PathBuf::from(env!("CARGO_BIN_EXE_hookway"))).unwrap();
+    let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable, end='')"]).output();
+    let python = String::from_utf8(asked.unwrap().stdout).unwrap();
     live_once(&launcher).await;
+    serve_once(&launcher, &python).await;
     let before = descriptors();
     for _ in 0..100 {
         live_once(&launcher).await;
+    }
+    for _ in 0..20 {
+        serve_once(&launcher, &python).await;
     }
     assert_eq!(descriptors(), before);
     assert_eq!(children(), "");
