@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use crate::chat::Usage;
 use crate::hook::{HookName, Policy};
 use crate::logging::ACCESS;
-use crate::metrics::{Asked, Finished, HookOutcome, Metrics, Outcome};
+use crate::metrics::{Asked, Finished, HookOutcome, InFlight, Metrics, Outcome};
 
 /// What there is to say about a request that ended.
 #[derive(Clone, Debug)]
@@ -76,6 +76,11 @@ pub struct Recorder {
 impl Recorder {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics }
+    }
+
+    /// A request begins: it is counted as in flight while what this returns lives.
+    pub fn begin(&self) -> InFlight {
+        self.metrics.in_flight()
     }
 
     /// Counts the request and writes its line. Never waits.

@@ -74,6 +74,7 @@ impl<H: Hook> Relay<H> {
 
     /// Serves one request to its end: an answer, an error in OpenAI's form, or a client that left.
     pub async fn serve<D: Downstream>(&self, head: &Parts, peer: Option<SocketAddr>, down: &mut D) {
+        let _counted = self.recorder.begin();
         let lease = self.published.lease();
         let id = self.ids.next();
         let mut client = Client::new(down, head, &id);

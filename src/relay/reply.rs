@@ -1,7 +1,7 @@
 //! Answers that are not simply an upstream's: a plugin's own, and an upstream's error once attempts are spent.
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::attempts::{Failed, FailedKind, retry_after};
 use super::client::{Client, EVENT_STREAM, End, PLUGIN, SHOULD_RETRY};
@@ -32,7 +32,8 @@ pub(super) async fn give<H: Hook, D: Downstream>(
     }
     request.show_trace(client, draft);
     match body {
-        AnswerBody::Error(error) => {
+        AnswerBody::Error(mut error) => {
+            error.kind.get_or_insert_with(|| error_type(status).to_owned());
             request.record.outcome = Outcome::HookRejected;
             client.answer_error(status, headers, &error).await?;
         }
@@ -51,6 +52,17 @@ pub(super) async fn give<H: Hook, D: Downstream>(
         }
     }
     Ok(())
+}
+
+/// OpenAI's `error.type` for a refusal that names none: its own clients show it.
+fn error_type(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request_error",
+    }
 }
 
 /// Applies a plugin's header changes to an answer. Framing and the gateway's own fields are out of its reach.

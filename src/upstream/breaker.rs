@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config;
+use crate::metrics::BreakerState;
 
 /// Closed while attempts succeed; open after a row of failures; then one attempt at a time may try.
 #[derive(Debug)]
@@ -37,6 +38,14 @@ impl Breaker {
                 self.state = State::ProbingSince(now);
                 Ok(())
             }
+        }
+    }
+
+    pub(super) fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::OpenUntil(_) => BreakerState::Open,
+            State::ProbingSince(_) => BreakerState::HalfOpen,
         }
     }
 

@@ -9,6 +9,7 @@ mod embeddings;
 mod tests;
 mod text;
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -17,9 +18,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::exchange::{Exchange, Outgoing};
+use super::exchange::{Exchange, Measured, Outgoing};
 use crate::chat::{answer, sse};
 use crate::hook::ApiError;
+use crate::metrics::UpstreamMetrics;
 
 /// The one model it lists; it answers for any.
 const MODEL: &str = "echo";
@@ -32,7 +34,8 @@ pub(super) struct Answer {
     chunks: Vec<Bytes>,
 }
 
-pub(super) fn exchange(request: Outgoing<'_>, body: &Bytes) -> Exchange {
+pub(super) fn exchange(request: Outgoing<'_>, body: &Bytes, metrics: Arc<UpstreamMetrics>) -> Exchange {
+    let measured = Measured::new(metrics);
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let answer = answer_to(request.method, request.path_and_query, body, created);
     let mut headers = HeaderMap::with_capacity(2);
@@ -40,7 +43,7 @@ pub(super) fn exchange(request: Outgoing<'_>, body: &Bytes) -> Exchange {
     if answer.content_type == answer::JSON {
         headers.insert(CONTENT_LENGTH, answer.chunks.iter().map(Bytes::len).sum::<usize>().into());
     }
-    Exchange::local(answer.status, headers, answer.chunks)
+    Exchange::local(answer.status, headers, answer.chunks, measured)
 }
 
 /// Answers one request; `created` is the time in seconds that the answer carries.

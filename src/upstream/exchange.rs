@@ -97,6 +97,8 @@ struct Local {
     status: StatusCode,
     headers: HeaderMap,
     chunks: VecDeque<Bytes>,
+    /// Counts the attempt when this is dropped.
+    _measured: Measured,
 }
 
 impl Exchange {
@@ -112,8 +114,14 @@ impl Exchange {
         Self { inner: Inner::Network(Box::new(network)) }
     }
 
-    pub(super) fn local(status: StatusCode, headers: HeaderMap, chunks: Vec<Bytes>) -> Self {
-        Self { inner: Inner::Local(Local { status, headers, chunks: chunks.into() }) }
+    pub(super) fn local(
+        status: StatusCode,
+        headers: HeaderMap,
+        chunks: Vec<Bytes>,
+        mut measured: Measured,
+    ) -> Self {
+        measured.answered(status);
+        Self { inner: Inner::Local(Local { status, headers, chunks: chunks.into(), _measured: measured }) }
     }
 
     /// Whether the connection served a request before, and so may have died unseen.

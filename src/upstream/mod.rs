@@ -21,7 +21,7 @@ pub use exchange::{Exchange, Length, Outgoing};
 pub use fields::{RequestRules, strip_answer};
 
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, UpstreamMetrics};
 use remote::Remote;
 
 /// One configured upstream, shared by every generation that keeps its settings.
@@ -35,7 +35,7 @@ pub struct Upstream {
 
 #[derive(Clone)]
 enum Kind {
-    Echo,
+    Echo(Arc<UpstreamMetrics>),
     Remote(Arc<Remote>),
 }
 
@@ -43,7 +43,7 @@ impl Upstream {
     /// Prepares connections to an upstream; opens none.
     pub fn new(settings: config::Upstream, metrics: &Metrics) -> Result<Self, String> {
         let kind = match &settings.kind {
-            config::UpstreamKind::Echo => Kind::Echo,
+            config::UpstreamKind::Echo => Kind::Echo(Arc::new(metrics.upstream(&settings.name))),
             config::UpstreamKind::OpenAi(remote) => {
                 let remote = Remote::new((**remote).clone(), metrics.upstream(&settings.name))
                     .map_err(|error| format!("upstream '{}': {error}", settings.name))?;
@@ -59,14 +59,14 @@ impl Upstream {
 
     /// The built-in upstream takes whole requests only.
     pub fn is_echo(&self) -> bool {
-        matches!(self.kind, Kind::Echo)
+        matches!(self.kind, Kind::Echo(_))
     }
 
     /// Sends a whole request and waits for the answer's head. Whether the answer is a success is the
     /// caller's to say, by [`Self::succeeded`] or [`Self::failed`].
     pub async fn send(&self, request: Outgoing<'_>, body: &Bytes) -> Result<Exchange, AttemptError> {
         match &self.kind {
-            Kind::Echo => Ok(echo::exchange(request, body)),
+            Kind::Echo(metrics) => Ok(echo::exchange(request, body, metrics.clone())),
             Kind::Remote(remote) => {
                 remote.admit()?;
                 remote.send(request, body).await
@@ -77,7 +77,7 @@ impl Upstream {
     /// Opens a request whose body follows part by part.
     pub async fn open(&self, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
         match &self.kind {
-            Kind::Echo => Ok(echo::exchange(request, &Bytes::new())),
+            Kind::Echo(metrics) => Ok(echo::exchange(request, &Bytes::new(), metrics.clone())),
             Kind::Remote(remote) => {
                 remote.admit()?;
                 remote.open(request).await

@@ -72,19 +72,25 @@ impl Remote {
     }
 
     pub(super) fn admit(&self) -> Result<(), AttemptError> {
-        self.breaker().admit(Instant::now()).map_err(AttemptError::breaker_open)
+        self.with_breaker(|breaker| breaker.admit(Instant::now())).map_err(AttemptError::breaker_open)
     }
 
     pub(super) fn succeeded(&self) {
-        self.breaker().succeeded();
+        self.with_breaker(Breaker::succeeded);
     }
 
     pub(super) fn failed(&self) {
-        self.breaker().failed(Instant::now());
+        self.with_breaker(|breaker| breaker.failed(Instant::now()));
     }
 
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with_breaker<T>(&self, step: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = breaker.state();
+        let result = step(&mut breaker);
+        if breaker.state() != before {
+            self.metrics.breaker(breaker.state());
+        }
+        result
     }
 
     /// Sends a whole request and waits for the answer's head.
