@@ -6,8 +6,8 @@ use std::process::Stdio;
 use super::{Process, Running, Setting, command, free_address};
 use crate::scenario::{Peer, PeerKind};
 
-/// Where Debian puts servers, whatever PATH says.
-const FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"];
+/// Where Debian puts servers, which is not on everybody's PATH.
+const SERVERS: &str = "/usr/sbin";
 
 /// None if the program is not installed.
 pub(super) fn start(peer: &Peer, setting: &Setting<'_>) -> anyhow::Result<Option<Running>> {
@@ -38,7 +38,9 @@ pub(super) fn start(peer: &Peer, setting: &Setting<'_>) -> anyhow::Result<Option
 }
 
 fn find(name: &str) -> Option<PathBuf> {
-    FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from(SERVERS)]);
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Buffering is off, as it is for every LLM proxy: an event must leave when it came.
