@@ -109,6 +109,7 @@ impl Intake {
             }
             return if self.head.len() > HEAD_BYTES_MAX { Err(NotHttp) } else { Ok(None) };
         };
+        self.seen.begin(&form.outcome);
         self.form = Some(form);
         Ok(Some(bytes - before))
     }
@@ -209,8 +210,8 @@ mod tests {
         let refused = b"HTTP/1.1 504 x\r\nX-Hookway-Cause: timeout\r\nx-hookway-plugin: probe\r\ncontent-length: 2\r\n\r\n{}";
         let mut intake = Intake::new(Expected { status: 200, body: ExpectedBody::Length(2) });
         let finished = intake.feed(refused).unwrap();
-        let failure =
-            Failure::Status { status: 504, cause: Some("timeout".into()), plugin: Some("probe".into()) };
+        let (cause, plugin) = (Some("timeout".into()), Some("probe".into()));
+        let failure = Failure::Status { status: 504, cause, plugin, code: None };
         assert_eq!(finished.verdict, Err(failure));
         assert!(finished.reusable);
     }

@@ -10,8 +10,9 @@ use super::failure::Failure;
 use crate::upstream::answer;
 use crate::upstream::script::{Form, Script};
 
-/// The end of a stream, kept to see `[DONE]` or an error event even if it came in several reads.
-const TAIL_BYTES: usize = 512;
+/// The end of a stream, kept to see `[DONE]` or an error event even if it came in several reads; and an error's
+/// whole body, which is smaller.
+const TAIL_BYTES: usize = 1024;
 const DONE: &[u8] = b"data: [DONE]\n\n";
 const ERROR_EVENT: &[u8] = b"data: {\"error\"";
 
@@ -56,12 +57,19 @@ pub(crate) struct Seen {
     pub(crate) events: u64,
     /// The last byte was a line break: another one ends an event.
     after_break: bool,
+    keeps_tail: bool,
     tail: Vec<u8>,
 }
 
 impl Seen {
     pub(crate) fn new(expected: Expected) -> Self {
-        Self { expected, bytes: 0, events: 0, after_break: false, tail: Vec::new() }
+        let keeps_tail = matches!(expected.body, ExpectedBody::Events(_));
+        Self { expected, bytes: 0, events: 0, after_break: false, keeps_tail, tail: Vec::new() }
+    }
+
+    /// The head has come. An error's body is kept to see its code.
+    pub(crate) fn begin(&mut self, outcome: &Outcome) {
+        self.keeps_tail |= outcome.status != self.expected.status;
     }
 
     pub(crate) fn take(&mut self, data: &[u8]) {
@@ -71,6 +79,8 @@ impl Seen {
             let across = u64::from(self.after_break && *first == b'\n');
             self.events += across + memmem::find_iter(data, b"\n\n").count() as u64;
             self.after_break = *last == b'\n' && !data.ends_with(b"\n\n");
+        }
+        if self.keeps_tail {
             self.keep_tail(data);
         }
     }
@@ -86,13 +96,13 @@ impl Seen {
     pub(crate) fn judge(&self, outcome: Outcome) -> Result<(), Failure> {
         let Outcome { status, cause, plugin } = outcome;
         if status != self.expected.status {
-            return Err(Failure::Status { status, cause, plugin });
+            return Err(Failure::Status { status, cause, plugin, code: error_code(&self.tail) });
         }
         match self.expected.body {
             ExpectedBody::Length(want) if self.bytes == want => Ok(()),
             ExpectedBody::Length(want) => Err(Failure::Length { got: self.bytes, want }),
             ExpectedBody::Events(_) if memmem::find(&self.tail, ERROR_EVENT).is_some() => {
-                Err(Failure::StreamError { code: error_code(&self.tail) })
+                Err(Failure::StreamError { code: event_error_code(&self.tail) })
             }
             ExpectedBody::Events(_) if !self.tail.ends_with(DONE) => Err(Failure::NoDone),
             ExpectedBody::Events(want) if self.events == want => Ok(()),
@@ -102,11 +112,15 @@ impl Seen {
 }
 
 /// `error.code` of the error event in the tail of a stream.
-fn error_code(tail: &[u8]) -> Option<String> {
+fn event_error_code(tail: &[u8]) -> Option<String> {
     let at = memmem::find(tail, ERROR_EVENT)? + b"data: ".len();
-    let line = tail[at..].split(|&byte| byte == b'\n').next()?;
-    let event: Value = serde_json::from_slice(line).ok()?;
-    Some(event["error"]["code"].as_str()?.to_owned())
+    error_code(tail[at..].split(|&byte| byte == b'\n').next()?)
+}
+
+/// `error.code` of a body in OpenAI's form.
+fn error_code(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    Some(body["error"]["code"].as_str()?.to_owned())
 }
 
 #[cfg(test)]
@@ -118,6 +132,7 @@ mod tests {
 
     fn judged(expected: Expected, outcome: Outcome, pieces: &[&[u8]]) -> Result<(), Failure> {
         let mut seen = Seen::new(expected);
+        seen.begin(&outcome);
         pieces.iter().for_each(|piece| seen.take(piece));
         seen.judge(outcome)
     }
@@ -152,10 +167,15 @@ mod tests {
         assert_eq!(judged(expected, OK, &[b"he", b"llo"]), Ok(()));
         assert_eq!(judged(expected, OK, &[b"hell"]), Err(Failure::Length { got: 4, want: 5 }));
         let refused = Outcome { status: 503, cause: Some("broken".into()), plugin: Some("p".into()) };
-        assert_eq!(
-            judged(expected, refused, &[b"hello"]),
-            Err(Failure::Status { status: 503, cause: Some("broken".into()), plugin: Some("p".into()) })
-        );
+        let told = |code: Option<&str>| Failure::Status {
+            status: 503,
+            cause: Some("broken".into()),
+            plugin: Some("p".into()),
+            code: code.map(str::to_owned),
+        };
+        assert_eq!(judged(expected, refused.clone(), &[b"hello"]), Err(told(None)));
+        let body: &[u8] = br#"{"error":{"message":"m","code":"plugin_failed"}}"#;
+        assert_eq!(judged(expected, refused, &[&body[..9], &body[9..]]), Err(told(Some("plugin_failed"))));
     }
 
     #[test]

@@ -7,11 +7,13 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Failure {
-    /// Another status than expected. Cause and plugin are those of the gateway's headers.
+    /// Another status than expected. Cause and plugin are those of the gateway's headers, the code is that of the
+    /// error in the body.
     Status {
         status: u16,
         cause: Option<String>,
         plugin: Option<String>,
+        code: Option<String>,
     },
     /// The stream carried an error event, with this code.
     StreamError {
@@ -54,10 +56,13 @@ pub(crate) enum Progress {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Status { status, cause, plugin } => {
+            Self::Status { status, cause, plugin, code } => {
                 write!(f, "status {status}")?;
-                cause.iter().try_for_each(|cause| write!(f, ", cause {cause}"))?;
-                plugin.iter().try_for_each(|plugin| write!(f, ", plugin {plugin}"))
+                let told = [("cause", cause), ("plugin", plugin), ("code", code)];
+                told.into_iter().try_for_each(|(name, word)| match word {
+                    Some(word) => write!(f, ", {name} {word}"),
+                    None => Ok(()),
+                })
             }
             Self::StreamError { code } => {
                 write!(f, "an error event, code {}", code.as_deref().unwrap_or("none"))

@@ -73,7 +73,10 @@ fn each_way_to_break_an_answer_is_told_apart() {
 #[test]
 fn another_status_or_length_than_expected_is_a_failure() {
     let tally = run_against("status=500,body=200", 3, |plan| plan.expected.status = 200);
-    assert_eq!(failures(&tally), [(Failure::Status { status: 500, cause: None, plugin: None }, 3)]);
+    assert_eq!(
+        failures(&tally),
+        [(Failure::Status { status: 500, cause: None, plugin: None, code: None }, 3)]
+    );
     let tally = run_against("body=1024", 3, |plan| plan.expected.body = ExpectedBody::Length(1023));
     assert_eq!(failures(&tally), [(Failure::Length { got: 1024, want: 1023 }, 3)]);
 }

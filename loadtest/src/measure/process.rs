@@ -116,6 +116,11 @@ impl Memory {
             children_pss_kib: children.sum(),
         })
     }
+
+    /// With the children counted to the process itself.
+    pub(crate) fn as_one(self) -> Self {
+        Self { own_pss_kib: self.own_pss_kib + self.children_pss_kib, children_pss_kib: 0, ..self }
+    }
 }
 
 fn field(rollup: &str, name: &str) -> Option<u64> {

@@ -30,6 +30,8 @@ struct Config {
     upstream: SocketAddr,
     threads: usize,
     state: PathBuf,
+    /// More keys of the upstream.
+    upstream_keys: String,
     plugins: Vec<(String, PathBuf)>,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn start(peer: &scenario::Peer, setting: &Setting<'_>) -> anyhow::Res
         upstream: setting.upstream,
         threads: setting.threads,
         state: folder.join("state"),
+        upstream_keys: peer.upstream.clone(),
         plugins,
     };
     let gateway = Gateway { admin: config.admin, config, file: folder.join("hookway.toml") };
@@ -93,7 +96,7 @@ impl Gateway {
 
 impl Config {
     fn render(&self, stamp: u64) -> String {
-        let Self { listen, admin, upstream, threads, state, plugins } = self;
+        let Self { listen, admin, upstream, threads, state, upstream_keys, plugins } = self;
         let mut text = format!(
             "[reload]\nwatch = false\n\
              [listen]\naddress = \"{listen}\"\nthreads = {threads}\n\
@@ -103,6 +106,8 @@ impl Config {
              [log]\nlevel = \"warn\"\naccess = false\n\
              [[upstream]]\nname = \"scripted\"\nbase_url = \"http://{upstream}/v1\"\n"
         );
+        text.push_str(upstream_keys);
+        text.push('\n');
         for (name, path) in plugins {
             write!(
                 text,
@@ -206,10 +211,12 @@ mod tests {
             upstream: address,
             threads: 2,
             state: "/tmp/with \"quotes\"".into(),
+            upstream_keys: "breaker = { failures = 3 }".to_owned(),
             plugins: vec![("probe-0".into(), "/tmp/p".into()), ("probe-1".into(), "/tmp/q".into())],
         };
         let parsed: toml::Table = toml::from_str(&config.render(7)).unwrap();
         assert_eq!(parsed["plugin"][1]["config"]["stamp"].as_integer(), Some(7));
+        assert_eq!(parsed["upstream"][0]["breaker"]["failures"].as_integer(), Some(3));
         assert_eq!(config.render(7).replace("stamp = 7", "stamp = 8"), config.render(8));
     }
 }

@@ -1,6 +1,6 @@
 //! Which charts a scenario is worth, and what they show.
 
-use super::svg::{Axis, Chart, Line, Scale};
+use super::svg::{Axis, Bars, Chart, Line, Scale};
 use crate::load::tally::{Times, micros_at};
 use crate::run::outcome::{Outcome, PeerOutcome};
 use crate::scenario::target::Metric;
@@ -46,6 +46,7 @@ fn percentiles(outcome: &Outcome) -> anyhow::Result<Chart> {
         y: axis("µs", Scale::Log),
         lines,
         spans: Vec::new(),
+        bars: None,
     })
 }
 
@@ -113,29 +114,31 @@ fn chain(outcome: &Outcome, metric: Metric, label: &str) -> Chart {
         y: axis(label, Scale::Linear),
         lines,
         spans: Vec::new(),
+        bars: None,
     }
 }
 
-/// p50, p99 and failures over the time of the first round, with the time of the change in grey.
+/// Latency and failures over the time of the first round, with the time of the change in grey.
 fn timeline(outcome: &Outcome) -> Chart {
     let mut lines = Vec::new();
     let mut spans = Vec::new();
+    let mut bars = None;
     for peer in &outcome.peers {
         let timeline = peer.open().next().and_then(|phase| phase.tally.timeline.as_ref());
         let Some(timeline) = timeline else { continue };
         let moment = |index: usize| (index as f64 + 0.5) * timeline.slot.as_secs_f64();
         let slots = || timeline.slots.iter().enumerate().filter(|(_, slot)| !slot.latency.is_empty());
-        for (word, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        for (word, quantile) in [("p50", 0.5), ("p90", 0.9), ("max", 1.0)] {
             let points = slots().map(|(index, slot)| (moment(index), micros_at(&slot.latency, quantile)));
             let name = format!("{} {word}", peer.name);
             lines.push(Line { name, points: points.collect(), dashed: word == "max" });
         }
-        if timeline.slots.iter().any(|slot| slot.failed > 0) {
-            let points = slots().map(|(index, slot)| (moment(index), slot.failed as f64));
-            lines.push(Line {
-                name: format!("{} failed", peer.name),
-                points: points.collect(),
-                dashed: true,
+        let most = timeline.slots.iter().map(|slot| slot.failed).max().unwrap_or(0);
+        if most > 0 {
+            bars = Some(Bars {
+                name: format!("failed, at most {most}"),
+                width: timeline.slot.as_secs_f64(),
+                counts: slots().map(|(index, slot)| (moment(index), slot.failed as f64)).collect(),
             });
         }
         if let Some(change) = peer.change.as_ref().filter(|change| change.times > 0 && spans.is_empty()) {
@@ -148,6 +151,7 @@ fn timeline(outcome: &Outcome) -> Chart {
         y: axis("µs", Scale::Log),
         lines,
         spans,
+        bars,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Draws a line chart as SVG: two axes, linear or logarithmic, lines with a legend, shaded spans. Pure.
+//! Draws a line chart as SVG: two axes, linear or logarithmic, lines with a legend, shaded spans, and bars that
+//! rise from the bottom on a scale of their own. Pure.
 //!
 //! Small enough to own: the charts are few, and a plotting crate with its fonts would be most of this program.
 
@@ -10,6 +11,9 @@ const LEFT: f64 = 76.0;
 const RIGHT: f64 = 200.0;
 const TOP: f64 = 46.0;
 const BOTTOM: f64 = 56.0;
+const BAR: &str = "#c00000";
+/// Of the frame, for the highest bar.
+const BAR_SHARE: f64 = 0.2;
 /// Told apart by most people with a colour vision deficiency too (Okabe and Ito).
 const COLOURS: [&str; 8] =
     ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8a8a00"];
@@ -21,6 +25,16 @@ pub(crate) struct Chart {
     pub(crate) lines: Vec<Line>,
     /// Spans of the x axis in grey, with a word each.
     pub(crate) spans: Vec<(f64, f64, String)>,
+    pub(crate) bars: Option<Bars>,
+}
+
+/// Counts along the x axis, beside what the lines show.
+pub(crate) struct Bars {
+    pub(crate) name: String,
+    /// Of the x axis.
+    pub(crate) width: f64,
+    /// The middle of each bar, and its count.
+    pub(crate) counts: Vec<(f64, f64)>,
 }
 
 pub(crate) struct Axis {
@@ -70,6 +84,9 @@ pub(crate) fn draw(chart: &Chart) -> String {
         text(&mut svg, ((from + to) / 2.0, TOP + 14.0), "middle", &escaped(word));
     }
     axes(&mut svg, chart, &x, &y);
+    if let Some(bars) = &chart.bars {
+        draw_bars(&mut svg, bars, chart.lines.len(), &x);
+    }
     for (index, line) in chart.lines.iter().enumerate() {
         draw_line(&mut svg, line, index, &x, &y);
     }
@@ -106,10 +123,34 @@ fn draw_line(svg: &mut String, line: &Line, index: usize, x: &Placed, y: &Placed
             points.join(" ")
         ),
     );
-    let at = TOP + 8.0 + 20.0 * index as f64;
-    let left = WIDTH - RIGHT + 16.0;
+    let (left, at) = legend_place(index);
     put(svg, format_args!("<path d=\"M{left} {at}h22\" stroke=\"{colour}\" stroke-width=\"2.5\"{dashes}/>"));
     text(svg, (left + 30.0, at + 4.0), "start", &escaped(&line.name));
+}
+
+fn draw_bars(svg: &mut String, bars: &Bars, index: usize, x: &Placed) {
+    let most = bars.counts.iter().map(|bar| bar.1).fold(0.0, f64::max);
+    let bottom = HEIGHT - BOTTOM;
+    for (middle, count) in bars.counts.iter().filter(|bar| bar.1 > 0.0) {
+        let (from, to) = (x.at(middle - bars.width / 2.0), x.at(middle + bars.width / 2.0));
+        let top = bottom - count / most * BAR_SHARE * (bottom - TOP);
+        put(
+            svg,
+            format_args!(
+                "<path d=\"M{from:.1} {bottom}V{top:.1}H{to:.1}V{bottom}Z\" fill=\"{BAR}\" opacity=\".55\"/>"
+            ),
+        );
+    }
+    let (left, at) = legend_place(index);
+    put(
+        svg,
+        format_args!("<path d=\"M{left} {at}h22\" stroke=\"{BAR}\" stroke-width=\"8\" opacity=\".55\"/>"),
+    );
+    text(svg, (left + 30.0, at + 4.0), "start", &escaped(&bars.name));
+}
+
+fn legend_place(index: usize) -> (f64, f64) {
+    (WIDTH - RIGHT + 16.0, TOP + 8.0 + 20.0 * index as f64)
 }
 
 fn text(svg: &mut String, at: (f64, f64), anchor: &str, content: &str) {
@@ -160,7 +201,8 @@ fn range(scale: Scale, values: impl Iterator<Item = f64>) -> (f64, f64) {
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     match scale {
         Scale::Linear => (0.0, if high > 0.0 { high * 1.05 } else { 1.0 }),
-        Scale::Log if low < high => (low, high),
+        // Room above the highest point, for the words of spans.
+        Scale::Log if low < high => (low, high * (high / low).powf(0.08)),
         Scale::Log if low.is_finite() => (low / 2.0, low * 2.0),
         Scale::Log => (1.0, 10.0),
     }
@@ -211,6 +253,7 @@ mod tests {
             y: axis(Scale::Log),
             lines,
             spans: vec![(2.0, 5.0, "reloads".into())],
+            bars: Some(Bars { name: "failed".into(), width: 0.5, counts: vec![(3.0, 7.0), (4.0, 0.0)] }),
         };
         let svg = draw(&chart);
         let line = svg.split("<polyline points=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -219,7 +262,12 @@ mod tests {
             let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BOTTOM).contains(&y), "{point}");
         }
-        assert!(svg.contains("a &lt; b") && svg.contains("reloads") && svg.ends_with("</svg>\n"));
+        assert!(
+            svg.contains("a &lt; b")
+                && svg.contains("reloads")
+                && svg.contains("failed")
+                && svg.ends_with("</svg>\n")
+        );
     }
 
     #[test]
@@ -239,6 +287,7 @@ mod tests {
             y: axis(Scale::Linear),
             lines: Vec::new(),
             spans: Vec::new(),
+            bars: None,
         };
         assert!(!draw(&chart).contains("NaN"));
     }

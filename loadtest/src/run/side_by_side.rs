@@ -91,7 +91,7 @@ impl SideBySide<'_> {
                 left_out.push(peer.name.clone());
                 continue;
             };
-            let idle = running.process.as_ref().map(|process| Memory::read(process.id())).transpose()?;
+            let idle = memory(&running)?;
             let outcome = PeerOutcome {
                 name: peer.name.clone(),
                 plugins: peer.plugins.iter().map(|plugins| plugins.count).sum(),
@@ -138,7 +138,7 @@ impl SideBySide<'_> {
             let plan = self.plan(side, &request, pace, closed.connections);
             round.closed = Some(Phase::measure(&plan, processes)?);
         }
-        side.outcome.loaded = processes.peer.map(Memory::read).transpose()?;
+        side.outcome.loaded = memory(&side.running)?;
         round.memory_mib = side.outcome.loaded.map(|memory| memory.own_pss_kib as f64 / 1024.0);
         side.outcome.rounds.push(round);
         Ok(())
@@ -161,6 +161,13 @@ impl SideBySide<'_> {
             slot: self.scenario.change.map(|change| change.slot()),
         }
     }
+}
+
+/// None for `direct`. Workers of a proxy are the proxy.
+fn memory(running: &Running) -> anyhow::Result<Option<Memory>> {
+    let Some(process) = &running.process else { return Ok(None) };
+    let memory = Memory::read(process.id())?;
+    Ok(Some(if running.gateway.is_some() { memory } else { memory.as_one() }))
 }
 
 /// Measures while a thread beside changes the gateway.

@@ -112,6 +112,9 @@ pub(crate) struct Peer {
     /// Only for `hookway`; in chain order.
     #[serde(default)]
     pub(crate) plugins: Vec<Plugins>,
+    /// Only for `hookway`: lines for its `[[upstream]]`.
+    #[serde(default)]
+    pub(crate) upstream: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -170,13 +173,18 @@ pub(crate) struct Explanation {
     pub(crate) status: Option<u16>,
     /// The gateway's `x-hookway-cause`.
     pub(crate) cause: Option<String>,
+    /// The code of the error in the body.
+    pub(crate) code: Option<String>,
     pub(crate) why: String,
 }
 
 impl Explanation {
     pub(crate) fn covers(&self, failure: &Failure) -> bool {
-        let Failure::Status { status, cause, .. } = failure else { return false };
-        self.status.is_none_or(|wanted| wanted == *status) && (self.cause.is_none() || self.cause == *cause)
+        let Failure::Status { status, cause, plugin: _, code } = failure else { return false };
+        let agrees = |wanted: &Option<String>, told: &Option<String>| wanted.is_none() || wanted == told;
+        self.status.is_none_or(|wanted| wanted == *status)
+            && agrees(&self.cause, cause)
+            && agrees(&self.code, code)
     }
 }
 

@@ -46,9 +46,16 @@ fn what_is_wrong_with_a_scenario_is_told() {
 
 #[test]
 fn an_explanation_covers_a_status_and_a_cause_and_nothing_else() {
-    let explanation = Explanation { status: Some(503), cause: Some("broken".into()), why: String::new() };
-    let status =
-        |status, cause: &str| Failure::Status { status, cause: Some(cause.into()), plugin: Some("p".into()) };
+    let explanation =
+        Explanation { status: Some(503), cause: Some("broken".into()), code: None, why: String::new() };
+    let status = |status, cause: &str| Failure::Status {
+        status,
+        cause: Some(cause.into()),
+        plugin: Some("p".into()),
+        code: Some("plugin_failed".into()),
+    };
+    let coded = Explanation { status: None, cause: None, code: Some("other".into()), why: String::new() };
+    assert!(!coded.covers(&status(503, "broken")));
     assert!(explanation.covers(&status(503, "broken")));
     assert!(!explanation.covers(&status(503, "timeout")));
     assert!(!explanation.covers(&status(504, "broken")));
