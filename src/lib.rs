@@ -1,11 +1,13 @@
 //! Hookway: an OpenAI-compatible gateway whose requests pass a live chain of plugins, each in its own process.
 //!
-//! `ARCHITECTURE.md` has the map. Modules are listed lowest floor first; each imports only from floors below it.
+//! `ARCHITECTURE.md` has the map. Modules are listed lowest floor first, with a blank line between
+//! floors; each imports only from floors below it.
 
 pub mod document;
-pub mod fault;
 pub mod hook;
 pub mod limits;
+
+pub mod fault;
 
 pub mod chat;
 pub mod config;
@@ -15,9 +17,10 @@ pub mod token;
 
 pub mod logging;
 pub mod plugin;
-pub mod record;
 pub mod route;
 pub mod upstream;
+
+pub mod record;
 
 pub mod chain;
 
@@ -29,4 +32,5 @@ pub mod lifecycle;
 pub mod admin;
 
 pub mod app;
+
 pub mod cli;
