@@ -177,7 +177,7 @@ impl HookOutcome {
     ];
     pub(super) const COUNT: usize = Self::PLAIN.len() + Cause::ALL.len();
 
-    /// Every outcome, at its own [`index`](Self::index).
+    /// Every outcome, at its own `index`.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::PLAIN.into_iter().chain(Cause::ALL.into_iter().map(Self::Failed))
     }
@@ -240,7 +240,7 @@ impl AttemptOutcome {
     const PLAIN: [Self; 3] = [Self::Ok, Self::Refused, Self::Cancelled];
     pub(super) const COUNT: usize = Self::PLAIN.len() + UpstreamCause::ALL.len();
 
-    /// Every outcome, at its own [`index`](Self::index).
+    /// Every outcome, at its own `index`.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::PLAIN.into_iter().chain(UpstreamCause::ALL.into_iter().map(Self::Failed))
     }

@@ -1,6 +1,6 @@
 //! The plugin that breaks each rule of the protocol when asked to. Tests of the gateway are its only users.
 //!
-//! What it does is named by a [`Mode`](mode::Mode), looked for in this order: the call's header `x-misbehave`, the
+//! What it does is named by a [`Mode`], looked for in this order: the call's header `x-misbehave`, the
 //! call's metadata `misbehave`, the config's `mode`, `ok`. Modes that act before there is a config are given as the
 //! first argument. Everything here blocks, on purpose: it must not depend on what it tests.
 
