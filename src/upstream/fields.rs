@@ -28,6 +28,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+/// Where clients put their key, next to `authorization`.
+const KEY_FIELDS: [&str; 2] = ["api-key", "x-api-key"];
+
+fn is_credential(name: &HeaderName) -> bool {
+    *name == AUTHORIZATION || KEY_FIELDS.contains(&name.as_str())
+}
+
 /// Whether a `connection` field of the message names this one.
 fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
@@ -49,7 +56,7 @@ pub(super) fn for_upstream<'a>(
     let passes = move |name: &HeaderName| {
         let stays = is_hop_by_hop(name) && !(rules.upgrade && [UPGRADE, CONNECTION].contains(name))
             || [HOST, CONTENT_LENGTH, EXPECT].contains(name)
-            || (own_key && *name == AUTHORIZATION)
+            || (own_key && is_credential(name))
             || (rules.identity && *name == ACCEPT_ENCODING)
             || name.as_str().starts_with(OWN_PREFIX)
             || (names_options && !rules.upgrade && is_nominated(client, name));
@@ -67,20 +74,16 @@ pub(super) fn for_upstream<'a>(
 
 /// Takes out of an upstream's answer what must not reach the client.
 pub fn strip_answer(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = if headers.contains_key(CONNECTION) {
-        headers.keys().filter(|name| is_nominated(headers, name)).cloned().collect()
-    } else {
-        Vec::new()
+    let names_options = headers.contains_key(CONNECTION);
+    let stays = |name: &HeaderName| {
+        is_hop_by_hop(name)
+            || name.as_str().starts_with(OWN_PREFIX)
+            || (names_options && is_nominated(headers, name))
     };
-    for name in nominated {
-        headers.remove(&name);
-    }
-    for name in [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE]
-    {
+    let stays: Vec<HeaderName> = headers.keys().filter(|name| stays(name)).cloned().collect();
+    for name in stays {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }
 
 #[cfg(test)]
@@ -111,11 +114,15 @@ mod tests {
             ("x-hookway-trace", "secret"),
             ("accept-encoding", "gzip"),
             ("authorization", "Bearer client"),
+            ("x-api-key", "client"),
             ("content-type", "application/json"),
         ];
         let changes = HeaderChanges::default();
         let rules = RequestRules { changes: &changes, identity: false, upgrade: false };
-        assert_eq!(sent(&client, rules, false), ["accept-encoding", "authorization", "content-type"]);
+        assert_eq!(
+            sent(&client, rules, false),
+            ["accept-encoding", "authorization", "x-api-key", "content-type"]
+        );
         let rules = RequestRules { identity: true, ..rules };
         assert_eq!(sent(&client, rules, true), ["content-type"]);
     }
@@ -139,6 +146,7 @@ mod tests {
         let mut answer = headers(&[
             ("connection", "close, x-internal"),
             ("x-internal", "1"),
+            ("x-hookway-plugin", "forged"),
             ("transfer-encoding", "chunked"),
             ("content-type", "application/json"),
             ("x-request-id", "req_1"),
