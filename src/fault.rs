@@ -126,10 +126,12 @@ pub struct Fault {
     pub detail: String,
     pub param: Option<&'static str>,
     pub retry_after: Option<Duration>,
+    /// The methods that are, for `allow`.
+    pub allow: Option<&'static str>,
     /// The gateway's own retries are spent, so the client is asked not to multiply them.
     pub final_word: bool,
     /// The plugin to blame, for `x-hookway-plugin`.
-    pub plugin: Option<String>,
+    pub plugin: Option<Box<str>>,
 }
 
 impl Fault {
@@ -140,6 +142,7 @@ impl Fault {
             detail: String::new(),
             param: None,
             retry_after: None,
+            allow: None,
             final_word: false,
             plugin: None,
         }
@@ -163,10 +166,15 @@ impl Fault {
         self
     }
 
+    /// A method that a path does not take (RFC 9110 section 15.5.6).
+    pub fn method_not_allowed(message: impl Into<Cow<'static, str>>, allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(Kind::MethodNotAllowed, message) }
+    }
+
     /// A closed hook failure, as failure semantics promise it to the client.
     pub fn hook(plugin: &str, cause: Cause, detail: impl Into<String>) -> Self {
         let fault = Self {
-            plugin: Some(plugin.to_owned()),
+            plugin: Some(plugin.into()),
             ..Self::new(
                 Kind::Hook(cause),
                 format!("The plugin '{plugin}' could not decide on this request ({}).", cause.as_str()),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -170,6 +170,9 @@ fn fields_of(fault: &Fault) -> HeaderMap {
     if let Some(wait) = fault.retry_after {
         // Whole seconds, rounded up (RFC 9110 section 10.2.3).
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000) as u64));
+    }
+    if let Some(allow) = fault.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     if let Some(plugin) = fault.plugin.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
         headers.insert(PLUGIN, plugin);

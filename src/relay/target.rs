@@ -37,6 +37,9 @@ const API_SEGMENTS: [&str; 26] = [
     "videos",
 ];
 
+/// CONNECT asks for a tunnel to anywhere, TRACE for the request as the upstream got it, its key included.
+const SERVED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     /// A JSON request that is read whole, may pass hooks and is routed by its model.
@@ -50,11 +53,14 @@ pub(super) enum Target<'a> {
 
 /// Sorts a request by what it asks for, and tells its path behind `/v1`.
 pub(super) fn classify<'a>(method: &Method, path: &'a str) -> Result<(Target<'a>, &'a str), Fault> {
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        return Err(Fault::method_not_allowed(format!("The method {method} is not served."), SERVED));
+    }
     if path == "/healthz" {
         return if method == Method::GET || method == Method::HEAD {
             Ok((Target::Health, path))
         } else {
-            Err(method_not_allowed("/healthz", "GET"))
+            Err(method_not_allowed("/healthz", "GET, HEAD"))
         };
     }
     let versioned = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/'));
@@ -93,21 +99,22 @@ fn of_suffix<'a>(method: &Method, suffix: &'a str) -> Result<Target<'a>, Fault> 
         (_, &Method::POST) => Ok(Target::Hooked(endpoint)),
         // Stored chat completions are listed by GET.
         (Endpoint::ChatCompletions, &Method::GET) => Ok(Target::PassThrough),
-        (Endpoint::ChatCompletions, _) => Err(method_not_allowed("/v1/chat/completions", "POST")),
+        (Endpoint::ChatCompletions, _) => Err(method_not_allowed("/v1/chat/completions", "GET, POST")),
         _ => Ok(Target::PassThrough),
     }
 }
 
-fn method_not_allowed(path: &str, allowed: &str) -> Fault {
-    Fault::new(Kind::MethodNotAllowed, format!("{path} takes {allowed}."))
+fn method_not_allowed(path: &str, allowed: &'static str) -> Fault {
+    Fault::method_not_allowed(format!("{path} takes {allowed}."), allowed)
 }
 
-/// Whether a segment steps up, also when it is percent-encoded.
+/// Whether a segment steps up, also when it is percent-encoded: the upstream may decode before it resolves.
 fn climbs(path: &str) -> bool {
-    path.split('/').any(|segment| {
-        let plain = segment.replace("%2e", ".").replace("%2E", ".");
-        plain == ".." || plain == "." || plain.to_ascii_lowercase().contains("%2f..")
-    })
+    let steps = |path: &str| path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."));
+    if !path.contains('%') {
+        return steps(path);
+    }
+    steps(&path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/"))
 }
 
 /// Percent-decodes a model id; model names contain slashes and colons, which clients encode.
@@ -170,8 +177,12 @@ mod tests {
             ("POST", "/v1chat/completions", Kind::NotFound),
             ("PUT", "/v1/chat/completions", Kind::MethodNotAllowed),
             ("POST", "/healthz", Kind::MethodNotAllowed),
+            ("TRACE", "/v1/files", Kind::MethodNotAllowed),
+            ("CONNECT", "", Kind::MethodNotAllowed),
             ("GET", "/v1/../admin", Kind::BadRequest),
             ("GET", "/v1/files/%2e%2E/x", Kind::BadRequest),
+            ("GET", "/v1/files/..%2Fx", Kind::BadRequest),
+            ("GET", "/v1/files/..%5cx", Kind::BadRequest),
         ];
         for (method, path, kind) in cases {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
