@@ -65,8 +65,11 @@ pub const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SSE_EVENT_BYTES_MAX: usize = 16 << 20;
 /// A body that grows without `content-length` starts with this much room.
 pub const BODY_CHUNK_BYTES: usize = 64 << 10;
-/// An answer sent before the request body is whole: how much of the rest is read to keep the connection.
+/// An answer sent before the request body is whole: how long the rest is read, to keep the connection or to let
+/// the client see the answer before it is closed.
 pub const EARLY_ANSWER_DRAIN: Duration = Duration::from_secs(2);
+/// A request body that is read for the sake of its connection alone. A larger one costs more than connecting again.
+pub const EARLY_ANSWER_DRAIN_BYTES: u64 = 64 << 10;
 
 /// All hooks of one chain run together.
 pub const CHAIN_BUDGET: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@ use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 
 use super::Edge;
+use super::door::Door;
 use crate::config::Tls;
 use crate::hook::Hook;
 use crate::limits;
@@ -86,7 +87,7 @@ pub async fn accept<H: Hook>(
     let mut fds = Fds::new();
     fds.add(name, listener.into_raw_fd());
     let fds: ListenFds = Arc::new(Mutex::new(fds));
-    let mut service = Service::new("data plane".to_owned(), edge);
+    let mut service = Service::new("data plane".to_owned(), Door::new(edge));
     service.add_listener(endpoint);
     service.start_service(Some(fds), shutdown, 1).await;
     Ok(())

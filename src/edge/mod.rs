@@ -3,6 +3,7 @@
 //! It reads request heads, refuses what is no HTTP, and keeps connections. What a request means is the
 //! relay's.
 
+mod door;
 mod listen;
 mod session;
 
@@ -10,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::{HeaderMap, Version};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -42,9 +43,15 @@ impl<H: Hook> Edge<H> {
     /// `limits` are those of the listener's start: a reload does not change them for this listener.
     pub fn new(relay: Arc<Relay<H>>, limits: Limits) -> Self {
         let mut options = HttpServerOptions::default();
-        options.h2c = true;
         options.h2_idle_timeout = Some(limits.idle_timeout);
         Self { relay, limits, options }
+    }
+
+    /// The same for connections that speak HTTP/2 in clear text.
+    fn for_h2c(&self) -> Self {
+        let mut options = self.options.clone();
+        options.h2c = true;
+        Self { relay: self.relay.clone(), limits: self.limits.clone(), options }
     }
 
     /// Reads the next request's head. `None`: the client went away, or was told what is wrong.
@@ -70,8 +77,7 @@ impl<H: Hook> Edge<H> {
                 return None;
             }
         }
-        if told_twice(session) {
-            let message = "A request cannot have both content-length and transfer-encoding.";
+        if let Some(message) = ambiguity(session) {
             refuse(session, &Fault::new(Kind::BadRequest, message)).await;
             return None;
         }
@@ -94,13 +100,15 @@ impl<H: Hook> HttpServerApp for Edge<H> {
         session.set_read_timeout(Some(self.limits.body_timeout));
         session.set_write_timeout(Some(self.limits.write_timeout));
         session.set_total_drain_timeout(Some(limits::EARLY_ANSWER_DRAIN));
+        // Which connections an early answer ends is decided when it starts.
+        session.set_close_on_response_before_downstream_finish(false);
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
-        let mut down = Session::new(session, &head);
+        let mut down = Session::new(session, &head, &self.limits);
         self.relay.serve(&head, peer, &mut down).await;
-        let mut session = down.into_whole()?;
+        let mut session = down.into_kept().await?;
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
@@ -118,14 +126,10 @@ impl<H: Hook> HttpServerApp for Edge<H> {
 /// What to tell a client whose head could not be read; `None` when nobody listens any more.
 fn misread(error: &Error) -> Option<Fault> {
     match error.etype() {
-        ErrorType::InvalidHTTPHeader => {
-            let too_large = error.to_string().contains("larger than");
-            Some(if too_large {
-                Fault::new(Kind::HeaderTooLarge, "The request header is too large.")
-            } else {
-                Fault::new(Kind::BadRequest, "The request is not valid HTTP.")
-            })
+        ErrorType::InvalidHTTPHeader if is_too_large(error) => {
+            Some(Fault::new(Kind::HeaderTooLarge, "The request header is too large."))
         }
+        ErrorType::InvalidHTTPHeader => Some(Fault::new(Kind::BadRequest, "The request is not valid HTTP.")),
         ErrorType::ReadTimedout => {
             Some(Fault::new(Kind::RequestTimeout, "The request header did not arrive in time."))
         }
@@ -133,15 +137,35 @@ fn misread(error: &Error) -> Option<Fault> {
     }
 }
 
-/// Two lengths are how requests are smuggled past a proxy (RFC 9112 section 6.1). Pingora drops the
-/// `content-length` of such a request, so the raw header has to be looked at.
-fn told_twice(session: &ServerSession) -> bool {
-    let Some(http1) = session.as_http1() else { return false };
-    if !http1.req_header().headers.contains_key(TRANSFER_ENCODING) {
-        return false;
+/// Pingora has no kind of its own for this. Its words for a header of too many bytes have no cause; those for
+/// too many fields are its parser's.
+fn is_too_large(error: &Error) -> bool {
+    match &error.cause {
+        None => error.context.as_ref().is_some_and(|context| context.as_str().contains("larger than")),
+        Some(cause) => cause.to_string() == "too many headers",
     }
+}
+
+/// What may be read in two ways, and so smuggle a request past a proxy (RFC 9112 sections 3.2 and 6.1).
+fn ambiguity(session: &ServerSession) -> Option<&'static str> {
+    let http1 = session.as_http1()?;
+    let head = http1.req_header();
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(HOST) {
+        return Some("A request needs a host.");
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next()?;
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Some("The transfer-encoding of a request can be chunked, and nothing else.");
+    }
+    has_length(&http1.get_headers_raw_bytes())
+        .then_some("A request cannot have both content-length and transfer-encoding.")
+}
+
+/// Pingora drops the `content-length` of a chunked request, so the raw header has to be looked at.
+fn has_length(header: &[u8]) -> bool {
     let name = CONTENT_LENGTH.as_str().as_bytes();
-    http1.get_headers_raw_bytes().split(|&byte| byte == b'\n').any(|line| {
+    header.split(|&byte| byte == b'\n').any(|line| {
         line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
             && line.get(name.len()).is_some_and(|&byte| byte == b':' || byte == b' ')
     })

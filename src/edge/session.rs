@@ -1,13 +1,17 @@
 //! One Pingora session as the relay sees it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 
+use crate::config::Limits;
+use crate::limits;
 use crate::relay::{ClientError, Downstream};
 use crate::upstream::Length;
 
@@ -17,6 +21,10 @@ pub(super) struct Session {
     chunks: bool,
     bodyless: bool,
     upgraded: bool,
+    /// The client sends its body only when told to go on.
+    hesitates: bool,
+    body_timeout: Duration,
+    write_timeout: Duration,
     state: State,
 }
 
@@ -25,27 +33,73 @@ enum State {
     Open,
     /// The answer went out whole.
     Whole,
+    /// The request can no longer be read. It may still be answered, as the last on its connection.
+    Unreadable,
+    /// Nothing more can be said.
     Broken,
 }
 
 impl Session {
-    pub(super) fn new(inner: ServerSession, head: &Parts) -> Self {
+    pub(super) fn new(inner: ServerSession, head: &Parts, limits: &Limits) -> Self {
         Self {
             inner,
             chunks: head.version == Version::HTTP_11,
             bodyless: head.method == Method::HEAD,
             upgraded: false,
+            hesitates: head.headers.contains_key(EXPECT),
+            body_timeout: limits.body_timeout,
+            write_timeout: limits.write_timeout,
             state: State::Open,
         }
     }
 
-    /// The session, if its answer went out whole, so that the connection may serve another request.
-    pub(super) fn into_whole(self) -> Option<ServerSession> {
-        (self.state == State::Whole).then_some(self.inner)
+    /// The session, if its connection may serve another request. If not, and the client may still be
+    /// sending, it is heard out for a moment.
+    pub(super) async fn into_kept(mut self) -> Option<ServerSession> {
+        let Some(http1) = self.inner.as_http1() else {
+            return (self.state == State::Whole).then_some(self.inner);
+        };
+        match self.state {
+            State::Whole if http1.will_keepalive() => return Some(self.inner),
+            State::Whole | State::Unreadable => self.part().await,
+            State::Open | State::Broken => {}
+        }
+        None
+    }
+
+    /// A socket closed with unread bytes in it is reset, and the reset may overtake the answer.
+    async fn part(&mut self) {
+        self.inner.shutdown().await;
+        // An error says that the client is gone: nothing is left to wait for.
+        let _ = self.inner.drain_request_body().await;
+    }
+
+    /// An answer before the request is whole keeps the connection if what is left of it is little and sure to
+    /// come; else it is the last.
+    fn keep_or_end(&mut self) {
+        let little = match self.body_length() {
+            Length::None => true,
+            Length::Bytes(length) => length <= limits::EARLY_ANSWER_DRAIN_BYTES,
+            Length::Chunked => false,
+        };
+        let whole = self.inner.is_body_done();
+        let comes = little && !self.hesitates;
+        if self.state != State::Open || !(whole || comes) {
+            self.inner.set_keepalive(None);
+        }
+    }
+
+    fn unreadable(&mut self, error: &Error) -> ClientError {
+        self.state = State::Unreadable;
+        self.told(error)
     }
 
     fn failed(&mut self, error: &Error) -> ClientError {
         self.state = State::Broken;
+        self.told(error)
+    }
+
+    fn told(&self, error: &Error) -> ClientError {
         tracing::debug!(%error, "a client connection failed");
         match error.etype() {
             ErrorType::ReadTimedout => ClientError::Slow,
@@ -66,13 +120,17 @@ impl Downstream for Session {
     }
 
     async fn send_continue(&mut self) -> Result<(), ClientError> {
+        self.hesitates = false;
         let sent = self.inner.write_continue_response().await;
         sent.map_err(|error| self.failed(&error))
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let part = self.inner.read_request_body().await;
-        part.map_err(|error| self.failed(&error))
+        // Over HTTP/2 Pingora waits for ever.
+        let read = tokio::time::timeout(self.body_timeout, self.inner.read_request_body()).await;
+        let part =
+            read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "reading a request body"));
+        part.map_err(|error| self.unreadable(&error))
     }
 
     async fn gone(&mut self) -> ClientError {
@@ -90,7 +148,8 @@ impl Downstream for Session {
         if self.chunks && !self.bodyless && !self.upgraded && !headers.contains_key(CONTENT_LENGTH) {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let sent = write_head(&mut self.inner, status, headers).await;
+        self.keep_or_end();
+        let sent = in_time(self.write_timeout, write_head(&mut self.inner, status, headers)).await;
         sent.map_err(|error| self.failed(&error))
     }
 
@@ -103,9 +162,11 @@ impl Downstream for Session {
     }
 
     async fn finish(&mut self) -> Result<(), ClientError> {
-        let sent = self.inner.finish_body().await;
+        let sent = in_time(self.write_timeout, self.inner.finish_body()).await;
         sent.map_err(|error| self.failed(&error))?;
-        self.state = State::Whole;
+        if self.state == State::Open {
+            self.state = State::Whole;
+        }
         Ok(())
     }
 
@@ -113,6 +174,15 @@ impl Downstream for Session {
         self.state = State::Broken;
         self.inner.shutdown().await;
     }
+}
+
+/// A write that Pingora itself puts no bound on.
+async fn in_time(
+    bound: Duration,
+    write: impl Future<Output = pingora_core::Result<()>>,
+) -> pingora_core::Result<()> {
+    let written = tokio::time::timeout(bound, write).await;
+    written.unwrap_or_else(|_| Error::e_explain(ErrorType::WriteTimedout, "writing an answer"))
 }
 
 /// Writes an answer's head. Names go out in lower case, as they come in from HTTP/2 anyway.
