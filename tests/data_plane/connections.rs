@@ -1,0 +1,162 @@
+//! Connections: kept on both sides, shared by requests in a row, and ended when something about them is wrong.
+
+use crate::assert_closed;
+use crate::harness::{Answer, End, Gateway, HELLO, Request, Upstream};
+
+#[tokio::test]
+async fn one_connection_on_each_side_serves_many_requests() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    for request in
+        [Request::chat(HELLO), Request::get("/v1/files"), Request::get("/v1/models")].iter().cycle().take(9)
+    {
+        assert_eq!(client.ask(request).await.status(), 200);
+    }
+    assert_eq!((upstream.received().len(), upstream.connections()), (9, 1));
+}
+
+#[tokio::test]
+async fn a_streamed_answer_leaves_both_connections_usable() {
+    let upstream = Upstream::answering(Answer::stream(&["a", "b"])).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    for _ in 0..3 {
+        let answer = client.ask(&Request::chat(crate::harness::STREAM)).await;
+        assert!(answer.text().ends_with("data: [DONE]\n\n"));
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_are_answered_in_their_order() {
+    let upstream = Upstream::scripted(|request| Answer::json(200, &request.text())).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let bodies = ["one", "two", "three"].map(|model| format!(r#"{{"model":"{model}"}}"#));
+    let mut client = gateway.connect().await;
+    client
+        .send(bodies.iter().flat_map(|body| Request::chat(body.as_str()).bytes()).collect::<Vec<u8>>())
+        .await;
+    for body in bodies {
+        assert_eq!(client.answer().await.text(), body);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_silence() {
+    let gateway = Gateway::start("[limits]\nidle_timeout = \"1s\"").await;
+    let mut client = gateway.connect().await;
+    assert_eq!(client.ask(&Request::get("/healthz")).await.status(), 200);
+    assert_closed(client).await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_it_gets_its_connection_closed() {
+    let gateway = Gateway::start("").await;
+    let mut client = gateway.connect().await;
+    let answer = client.ask(&Request::chat(HELLO).field("connection", "close")).await;
+    assert_eq!((answer.status(), answer.get("connection")), (200, Some("close")));
+    assert_closed(client).await;
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_is_served_without_chunks() {
+    let upstream = Upstream::answering(Answer::stream(&["a"])).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    let request = String::from_utf8(Request::chat(crate::harness::STREAM).bytes()).unwrap();
+    client.send(request.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    let head = client.head().await;
+    assert_eq!((head.status(), head.is_chunked()), (200, false));
+    let (body, end) = client.until_end().await;
+    assert!(body.starts_with(b"data: ") && body.ends_with(b"data: [DONE]\n\n"));
+    assert_eq!(end, End::Closed);
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_after_its_answer_is_connected_to_again() {
+    let answer = Answer::with(200, &[("connection", "close")], "{}").then_close();
+    let upstream = Upstream::answering(answer).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    for _ in 0..3 {
+        let answer = client.ask(&Request::chat(HELLO)).await;
+        assert_eq!((answer.status(), answer.get("connection")), (200, Some("keep-alive")), "{answer:?}");
+    }
+    assert_eq!(upstream.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_died_unseen_costs_nothing() {
+    let upstream = Upstream::scripted(|request| match request.number {
+        // Says nothing of its leaving, and is gone when the next request comes.
+        0 => Answer::hello().then_close(),
+        _ => Answer::hello(),
+    })
+    .await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
+    }
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_dies_under_a_request_costs_nothing() {
+    let upstream = Upstream::scripted(|request| match request.number {
+        1 => Answer::raw("").then_reset(),
+        _ => Answer::hello(),
+    })
+    .await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    for _ in 0..2 {
+        let answer = gateway.ask(&Request::chat(HELLO)).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(gateway.access(&answer).await["attempts"], 1);
+    }
+    assert_eq!((upstream.connections(), upstream.received().len()), (2, 3));
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_side_has_left() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    client.send(Request::chat(HELLO).bytes()).await;
+    let mut call = upstream.call().await;
+    call.body().await;
+    // Whoever hangs up sends no more than this, so nobody is left to pay an answer for.
+    client.half_close().await;
+    call.ended().await;
+    assert_closed(client).await;
+}
+
+#[tokio::test]
+async fn a_refused_request_costs_no_connection_if_its_body_is_small() {
+    let gateway = Gateway::start("").await;
+    let mut client = gateway.connect().await;
+    let body = "x".repeat(60 << 10);
+    let request = Request::post("/nowhere", body.as_str());
+    client.send(request.head_bytes()).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status(), answer.get("connection")), (404, Some("keep-alive")));
+    client.send(&body).await;
+    assert_eq!(client.ask(&Request::get("/healthz")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_request_shorter_than_the_first_words_of_http2_is_answered() {
+    let gateway = Gateway::start("").await;
+    let mut client = gateway.connect().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.answer().await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_closed() {
+    let gateway = Gateway::start("[limits]\nheader_timeout = \"100ms\"").await;
+    assert_closed(gateway.connect().await).await;
+    let mut client = gateway.connect().await;
+    client.send("PRI * HTTP").await;
+    assert_closed(client).await;
+}
