@@ -21,22 +21,23 @@ address = "127.0.0.1:0"
 address = "127.0.0.1:0"
 [log]
 format = "json"
-[state]
-dir = "state"
 """
 
 
 class Gateway:
-    """A running gateway. `config` is everything but [listen], [admin], [log] and [state].
+    """A running gateway. `config` is all of its configuration but `own`: free ports and a log for programs.
 
-    Its log is kept and shown when it ends badly. Leaving the context ends it with SIGTERM, and it has to drain.
+    Its working folder is also its home. Its log is kept and shown when it ends badly. Leaving the context ends it with
+    SIGTERM, and it has to drain.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, own=OWN):
         self._folder = tempfile.TemporaryDirectory(prefix="hookway-stage-")
         self.folder = pathlib.Path(self._folder.name)
-        self.config_file = self.folder / "hookway.toml"
-        self.config_file.write_text(OWN + config)
+        self.config_file = self.folder / "config/hookway.toml"
+        self.config_file.parent.mkdir()
+        self.config_file.write_text(own + config)
+        self.environment = os.environ | {"HOME": str(self.folder)}
         self.lines, self._changed = [], threading.Condition()
 
     def __enter__(self):
@@ -44,17 +45,27 @@ class Gateway:
             [BINARY, "serve", "-c", self.config_file],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=os.environ | {"HOME": str(self.folder)},
+            cwd=self.folder,
+            env=self.environment,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        serving = self.wait_for_line(lambda line: line.get("message") == "serving", START_SECONDS)
+        try:
+            serving = self.wait_for_line(lambda line: line.get("message") == "serving", START_SECONDS)
+        except AssertionError:
+            self._end()
+            raise
         self.url, self.admin_url = (f"http://{serving[listener]}" for listener in ("data", "admin"))
-        self.token_file = self.folder / "state/admin.token"
+        self.token_file = self.folder / ".hookway/admin.token"
         self.token = self.token_file.read_text().strip()
         return self
 
     def __exit__(self, kind, error, trace):
+        code = self._end()
+        if error is None and code != 0:
+            raise AssertionError(f"the gateway ended with {code}:\n{self.log()}")
+
+    def _end(self):
         self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(STOP_SECONDS)
@@ -62,9 +73,9 @@ class Gateway:
             self._process.kill()
             code = self._process.wait()
         self._reader.join()
+        self._process.stderr.close()
         self._folder.cleanup()
-        if error is None and code != 0:
-            raise AssertionError(f"the gateway ended with {code}:\n{self.log()}")
+        return code
 
     def _read(self):
         for line in self._process.stderr:

@@ -1,0 +1,138 @@
+"""What the documentation shows is run: commands with their output, programs, manifests and configurations.
+
+A fenced block says what becomes of it by its language and the words behind it:
+
+- `console`: each `$ ` command is run, and what follows it is its output, where `…` stands for anything
+- any, with `file=PATH` or `append=PATH`: goes into that file
+- `python`: is run
+- `toml`: is a whole configuration that `hookway check` takes
+- `json manifest`: is a plugin.json that `hookway check` takes; other `json` is read
+- `rust`: stands in the documentation of the Rust SDK, whose examples are compiled
+
+A document's blocks follow one another in one folder that looks like the repository after a build, before a gateway
+that was started there with the shipped configuration.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "stage"))
+
+from gateway import BINARY, ROOT, Gateway
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+SHIPPED = ROOT / "config/hookway.toml"
+RUST_SDK = ROOT / "plugins/sdk/rust/src/lib.rs"
+FENCE = re.compile(r"^```([a-z]*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A command, which goes on behind a backslash, and its output.
+TRANSCRIPT = re.compile(r"((?:.*\\\n)*.*\n?)([\s\S]*)")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+COMMAND_SECONDS = 60
+
+
+class Walk:
+    """One document's examples, one after the other."""
+
+    def __init__(self, test, gateway):
+        self.test, self.gateway, self.folder = test, gateway, gateway.folder
+
+    def prepare(self):
+        for plugin in ("redact", "guard", "rescue"):
+            shutil.copytree(ROOT / "plugins" / plugin, self.folder / "plugins" / plugin, symlinks=True)
+        for program in ("hookway", "hookway-guard"):
+            self.place(f"target/release/{program}").symlink_to(BINARY.parent / program)
+
+    def place(self, path):
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+    def block(self, language, words, text):
+        attributes = dict(word.partition("=")[::2] for word in words.split())
+        if "file" in attributes:
+            self.place(attributes["file"]).write_text(text)
+        elif "append" in attributes:
+            with self.place(attributes["append"]).open("a") as file:
+                file.write("\n" + text)
+        elif language == "console":
+            self.console(text)
+        elif language == "python":
+            self.run([sys.executable, "-c", self.real(text)])
+        elif language == "toml":
+            self.check(text)
+        elif language == "json" and "manifest" in attributes:
+            self.check_manifest(text)
+        elif language == "json":
+            json.loads(text)
+        elif language == "rust":
+            code = "".join(f"//! {line}".rstrip() + "\n" for line in text.splitlines())
+            self.test.assertIn(code, RUST_SDK.read_text())
+        else:
+            self.test.assertIn(language, ("sh", "text", "ini", ""), "a language that nobody runs")
+
+    def console(self, text):
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, output = TRANSCRIPT.match(part).groups()
+            said = self.run(["bash", "-c", self.real(command)])
+            pattern = ".*".join(re.escape(piece) for piece in output.strip().split("…"))
+            self.test.assertRegex(said.strip(), re.compile(f"^{pattern}$", re.DOTALL), f"$ {command}")
+
+    def check(self, config):
+        file = self.place("config/checked.toml")
+        file.write_text(config)
+        self.run([BINARY, "check", "-c", file])
+
+    def check_manifest(self, text):
+        manifest = json.loads(text)
+        name = manifest["name"]
+        self.place(f"checked/{name}/plugin.json").write_text(text)
+        if "main" in manifest:
+            self.place(f"checked/{name}/{manifest['main']}").touch()
+        self.check(f'[[plugin]]\nname = "{name}"\npath = "../checked/{name}"\n')
+
+    def real(self, text):
+        """The example, with the addresses of this gateway."""
+        data, admin = (url.removeprefix("http://") for url in (self.gateway.url, self.gateway.admin_url))
+        return text.replace("127.0.0.1:8080", data).replace("127.0.0.1:8081", admin)
+
+    def run(self, command):
+        """What the command said. It has to succeed."""
+        ended = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.gateway.environment | {"OPENAI_API_KEY": "sk-test"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+        self.test.assertEqual(ended.returncode, 0, f"{command}\n{ended.stdout}{ended.stderr}\n{self.gateway.log()}")
+        return ended.stdout
+
+
+class Documents(unittest.TestCase):
+    def test_every_example_does_what_it_shows(self):
+        shipped = re.sub(r'"127\.0\.0\.1:808[01]"', '"127.0.0.1:0"', SHIPPED.read_text())
+        shipped = shipped.replace('# format = "pretty"', 'format = "json"')
+        for document in DOCUMENTS:
+            blocks = FENCE.findall(document.read_text())
+            walk = Walk(self, Gateway(shipped, own=""))
+            walk.prepare()
+            with self.subTest(document.name), walk.gateway:
+                for language, words, text in blocks:
+                    walk.block(language, words, text)
+
+    def test_every_link_leads_somewhere(self):
+        for document in DOCUMENTS:
+            for target in LINK.findall(document.read_text()):
+                with self.subTest(document.name, target=target):
+                    self.assertTrue((document.parent / target).exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
