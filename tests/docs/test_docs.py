@@ -27,6 +27,7 @@ from gateway import BINARY, ROOT, Gateway
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 SHIPPED = ROOT / "config/hookway.toml"
+LIBRARY = ROOT / "src/lib.rs"
 RUST_SDK = ROOT / "plugins/sdk/rust/src/lib.rs"
 FENCE = re.compile(r"^```([a-z]*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A command, which goes on behind a backslash, and its output.
@@ -115,6 +116,13 @@ class Walk:
         return ended.stdout
 
 
+def names(file, begin, end):
+    """The words an enum of the gateway has for its variants: the arms `Self::Name => "word"` between two lines."""
+    text = (ROOT / file).read_text()
+    after = text[text.index(begin) :]
+    return re.findall(r'Self::\w+ => "(\w+)"', after[: after.index(end)])
+
+
 class Documents(unittest.TestCase):
     def test_every_example_does_what_it_shows(self):
         shipped = re.sub(r'"127\.0\.0\.1:808[01]"', '"127.0.0.1:0"', SHIPPED.read_text())
@@ -126,6 +134,35 @@ class Documents(unittest.TestCase):
             with self.subTest(document.name), walk.gateway:
                 for language, words, text in blocks:
                     walk.block(language, words, text)
+
+    def test_the_documentation_names_what_the_code_has(self):
+        sources = {
+            "docs/plugins.md": names("src/hook.rs", "impl HookName", "impl fmt"),
+            "docs/failure.md": names("src/hook.rs", "impl Cause", "/// `onFailure`"),
+            "docs/protocol.md": names("plugins/wire/src/frame.rs", "impl FrameType", "impl fmt"),
+        }
+        with Gateway("") as gateway:
+            helps = re.findall("^# HELP hookway_(\\w+)", gateway.admin("/metrics"), re.MULTILINE)
+            sources["docs/operations.md"] = helps
+        for document, words in sources.items():
+            text = (ROOT / document).read_text()
+            self.assertTrue(words)
+            missing = [word for word in words if not re.search(rf"\b{word}\b", text)]
+            self.assertEqual(missing, [], document)
+
+    def test_the_floors_of_the_architecture_are_those_of_the_code(self):
+        told = re.findall(r"^\| (\d+) \| `(\w+)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+        groups = [re.findall(r"^pub mod (\w+);", group, re.MULTILINE) for group in LIBRARY.read_text().split("\n\n")]
+        floors = enumerate(group for group in groups if group)
+        self.assertEqual(told, [(str(floor), name) for floor, group in floors for name in group])
+
+    def test_the_tests_that_hold_invariants_are_there(self):
+        text = (ROOT / "ARCHITECTURE.md").read_text()
+        invariants = text[text.index("## Invariants") : text.index("## Decisions")]
+        code = "".join(file.read_text() for part in ("src", "tests") for file in (ROOT / part).rglob("*.rs"))
+        held_by = re.findall(r"`(\w+(?:_\w+){3,})`", invariants)
+        self.assertTrue(held_by)
+        self.assertEqual([name for name in held_by if f"fn {name}(" not in code], [])
 
     def test_every_link_leads_somewhere(self):
         for document in DOCUMENTS:
