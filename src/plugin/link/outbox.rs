@@ -175,7 +175,12 @@ impl Outbox {
         }
         match socket.write_vectored(&slices[..used]) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => Ok(self.wrote(written)),
+            Ok(written) => {
+                // The plugin may have read between a caller's try and the writer task's: whoever gets bytes
+                // through ends the block, or every later caller would leave its frames to a task that sleeps.
+                self.blocked = false;
+                Ok(self.wrote(written))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.blocked = true;
                 Ok(Flushed::Full)
@@ -304,6 +309,18 @@ mod tests {
             assert!(sent == body, "in writes of {room}");
             assert_eq!(outbox.bytes, 0);
         }
+    }
+
+    #[test]
+    fn a_socket_that_takes_bytes_again_is_not_blocked_any_more() {
+        let mut outbox = Outbox::default();
+        call(&mut outbox, 1, &Bytes::from_static(b"small")).unwrap();
+        let mut pipe = Pipe { taken: BytesMut::new(), room: 0 };
+        assert_eq!(outbox.flush(&mut pipe).unwrap(), Flushed::Full);
+        assert!(outbox.is_blocked());
+        pipe.room = usize::MAX;
+        assert_eq!(outbox.flush(&mut pipe).unwrap(), Flushed::Empty);
+        assert!(!outbox.is_blocked());
     }
 
     #[test]
