@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::stream::Stream as Plain;
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 
 use super::Edge;
+use super::prompt::Prompt;
 use crate::hook::Hook;
 
 /// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
@@ -37,13 +38,15 @@ impl<H: Hook> ServerApp for Door<H> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         if stream.get_ssl_digest().is_some() {
             // What is spoken was agreed on in the handshake.
+            let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+            let stream = if http2 { stream } else { Box::new(Prompt::new(stream)) };
             return self.http1.process_new(stream, shutdown).await;
         }
         let mut stream = stream.into_any().downcast::<Plain>().expect("clear text comes from a plain socket");
         let begun = tokio::time::timeout(self.patience, begins_with_preface(&mut stream)).await;
         match begun {
             Ok(Ok(Some(true))) => self.h2c.process_new(stream, shutdown).await,
-            Ok(Ok(Some(false))) => self.http1.process_new(stream, shutdown).await,
+            Ok(Ok(Some(false))) => self.http1.process_new(Box::new(Prompt::new(stream)), shutdown).await,
             Ok(Ok(None) | Err(_)) | Err(_) => None,
         }
     }

@@ -5,6 +5,7 @@
 
 mod door;
 mod listen;
+mod prompt;
 mod session;
 
 use std::sync::Arc;

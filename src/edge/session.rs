@@ -10,6 +10,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 
+use super::prompt::Prompt;
 use crate::config::Limits;
 use crate::limits;
 use crate::relay::{ClientError, Downstream};
@@ -21,6 +22,8 @@ pub(super) struct Session {
     chunks: bool,
     bodyless: bool,
     upgraded: bool,
+    /// Only the end of the connection tells where the answer ends.
+    unframed: bool,
     /// The client sends its body only when told to go on.
     hesitates: bool,
     body_timeout: Duration,
@@ -46,6 +49,7 @@ impl Session {
             chunks: head.version == Version::HTTP_11,
             bodyless: head.method == Method::HEAD,
             upgraded: false,
+            unframed: false,
             hesitates: head.headers.contains_key(EXPECT),
             body_timeout: limits.body_timeout,
             write_timeout: limits.write_timeout,
@@ -145,9 +149,11 @@ impl Downstream for Session {
     async fn start(&mut self, status: StatusCode, mut headers: HeaderMap) -> Result<(), ClientError> {
         self.upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
         self.bodyless |= matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if self.chunks && !self.bodyless && !self.upgraded && !headers.contains_key(CONTENT_LENGTH) {
+        let untold = !self.bodyless && !self.upgraded && !headers.contains_key(CONTENT_LENGTH);
+        if untold && self.chunks {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        self.unframed = untold && !self.chunks;
         self.keep_or_end();
         let sent = in_time(self.write_timeout, write_head(&mut self.inner, status, headers)).await;
         sent.map_err(|error| self.failed(&error))
@@ -171,8 +177,14 @@ impl Downstream for Session {
     }
 
     async fn abort(&mut self) {
-        self.state = State::Broken;
-        self.inner.shutdown().await;
+        let broken = std::mem::replace(&mut self.state, State::Broken) == State::Broken;
+        let http1 = self.inner.as_http1().filter(|_| self.unframed);
+        if let Some(http1) = http1 {
+            Prompt::break_on_close(http1.stream());
+        } else if !broken {
+            // What was said is still sent. A client that does not take it is not waited for.
+            let _ = tokio::time::timeout(self.write_timeout, self.inner.shutdown()).await;
+        }
     }
 }
 
