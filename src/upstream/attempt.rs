@@ -23,6 +23,16 @@ impl AttemptError {
         Self { cause, phase, message: message.into(), retry_after: None }
     }
 
+    /// What the client reads of it. Names no address.
+    pub fn told(&self, upstream: &str) -> String {
+        let what = match self.phase {
+            Phase::Connect => "could not be reached",
+            Phase::Send | Phase::FirstByte => "did not answer",
+            Phase::Body => "broke its answer off",
+        };
+        format!("The upstream '{upstream}' {what} ({}).", self.cause.as_str())
+    }
+
     pub(super) fn breaker_open(wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use pingora_core::ErrorType;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -171,20 +172,17 @@ impl Exchange {
     pub async fn read_head(&mut self) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
         let wait = network.remote.settings.first_byte_timeout;
-        network.session.set_read_timeout(Some(network.time_left(wait, Phase::FirstByte)?));
-        loop {
-            network.session.read_response_header().await.map_err(|error| {
-                network.measured.failed(AttemptError::from_pingora(&error, Phase::FirstByte))
-            })?;
-            let informational = network.session.response_header().is_some_and(|head| {
-                head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
-            });
-            if !informational {
-                let status = network.answer().status;
-                network.measured.answered(status);
-                break;
-            }
+        network.session.set_read_timeout(None);
+        let left = network.time_left(wait);
+        let read = match tokio::time::timeout(left, network.read_final_head()).await {
+            Ok(read) => read.map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte)),
+            Err(_) => Err(network.out_of_time("header of the answer", wait, Phase::FirstByte)),
+        };
+        if let Err(error) = read {
+            return Err(network.measured.failed(error));
         }
+        let status = network.answer().status;
+        network.measured.answered(status);
         if let HttpSession::H1(session) = &mut network.session {
             session.respect_keepalive();
             session.maybe_upgrade_body_writer();
@@ -209,12 +207,16 @@ impl Exchange {
             Inner::Local(local) => Ok(local.chunks.pop_front()),
             Inner::Network(network) => {
                 let wait = network.remote.settings.chunk_timeout;
-                network.session.set_read_timeout(Some(network.time_left(wait, Phase::Body)?));
-                network
-                    .session
-                    .read_response_body()
-                    .await
-                    .map_err(|error| network.measured.failed(AttemptError::from_pingora(&error, Phase::Body)))
+                let left = network.time_left(wait);
+                network.session.set_read_timeout(Some(left));
+                network.session.read_response_body().await.map_err(|error| {
+                    let error = if *error.etype() == ErrorType::ReadTimedout {
+                        network.out_of_time("more of the answer", wait, Phase::Body)
+                    } else {
+                        AttemptError::from_pingora(&error, Phase::Body)
+                    };
+                    network.measured.failed(error)
+                })
             }
         }
     }
@@ -228,14 +230,13 @@ impl Exchange {
             && !headers.contains_key(TRANSFER_ENCODING)
     }
 
-    /// Gives the connection back for reuse, if request and answer are whole; else closes it.
+    /// Gives the connection back for reuse, if request and answer are whole; else closes it. Before the answer
+    /// ends at the client, so that its next request finds the connection.
     pub async fn release(self) {
         let Inner::Network(mut network) = self.inner else { return };
         if network.request_done && network.session.response_done() {
             let Network { remote, session, peer, .. } = *network;
             remote.take_back(session, &peer).await;
-        } else {
-            network.session.shutdown().await;
         }
     }
 }
@@ -251,14 +252,29 @@ impl Network {
         self.session.response_header().expect("the head was read before anything asks for it")
     }
 
-    /// The shorter of `wait` and what is left of the attempt.
-    fn time_left(&self, wait: Duration, phase: Phase) -> Result<Duration, AttemptError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let message = format!("no end of the answer within {:?}", self.remote.settings.total_timeout);
-            return Err(AttemptError::new(UpstreamCause::Timeout, phase, message));
+    async fn read_final_head(&mut self) -> pingora_core::Result<()> {
+        loop {
+            self.session.read_response_header().await?;
+            let status = self.answer().status;
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(());
+            }
         }
-        Ok(wait.min(left))
+    }
+
+    /// The shorter of `wait` and what is left of the attempt.
+    fn time_left(&self, wait: Duration) -> Duration {
+        wait.min(self.deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// What to say when [`Self::time_left`] is over.
+    fn out_of_time(&self, awaited: &str, wait: Duration, phase: Phase) -> AttemptError {
+        let message = if Instant::now() < self.deadline {
+            format!("no {awaited} within {wait:?}")
+        } else {
+            format!("no end of the answer within {:?}", self.remote.settings.total_timeout)
+        };
+        AttemptError::new(UpstreamCause::Timeout, phase, message)
     }
 }
 
