@@ -77,7 +77,7 @@ pub(super) async fn run<H: Hook, D: Downstream>(
             gone = client.down.gone() => return Err(gone.into()),
         };
         request.waited += began.elapsed();
-        let mut failed = match judge(upstream, sent, &target, progress) {
+        let mut failed = match judge(upstream, sent, progress) {
             Ok(exchange) => return Ok(Outcome::Answered(exchange)),
             Err(failed) => failed,
         };
@@ -136,7 +136,6 @@ fn pick<H>(lease: &chain::Generation<H>, draft: &Draft) -> Target {
 fn judge(
     upstream: &Upstream,
     sent: Result<Exchange, AttemptError>,
-    target: &Target,
     progress: Progress,
 ) -> Result<Exchange, Box<Failed>> {
     let (cause, kind) = match sent {
@@ -160,7 +159,7 @@ fn judge(
         | UpstreamCause::ServerError
         | UpstreamCause::Cut => upstream.failed(),
     }
-    let retries_spent = target.retry.attempts > 1 || progress.total > 1;
+    let retries_spent = progress.total > 1;
     Err(Box::new(Failed { cause, upstream: upstream.name().clone(), kind, retries_spent }))
 }
 

@@ -88,7 +88,8 @@ async fn fetch<H>(request: &Request<'_, H>, upstream: &Upstream) -> Result<Bytes
         rules: RequestRules { changes: &changes, identity: true, upgrade: false },
         length: Length::None,
     };
-    let mut exchange = upstream.send(outgoing, &Bytes::new()).await.map_err(|error| error.to_string())?;
+    let sent = upstream.send(outgoing, &Bytes::new()).await;
+    let mut exchange = sent.map_err(|error| error.to_string())?;
     let status = exchange.head().0;
     if status != StatusCode::OK {
         return Err(format!("status {status}"));

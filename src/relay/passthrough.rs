@@ -10,7 +10,7 @@ use super::downstream::Downstream;
 use super::intake::{self, to_end};
 use super::{Request, path_and_query};
 use crate::fault::{Fault, Kind};
-use crate::hook::{HeaderChanges, Hook};
+use crate::hook::{HeaderChanges, Hook, UpstreamCause};
 use crate::metrics::Outcome;
 use crate::upstream::{AttemptError, Exchange, Length, Outgoing, RequestRules, Upstream, strip_answer};
 
@@ -130,9 +130,8 @@ async fn answer<H: Hook, D: Downstream>(
             }
         }
     }
-    client.finish().await?;
     exchange.release().await;
-    Ok(())
+    Ok(client.finish().await?)
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {
@@ -144,9 +143,11 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 fn failed(upstream: &Upstream, error: &AttemptError) -> End {
-    upstream.failed();
-    let message =
-        format!("The upstream '{}' could not be reached ({}).", upstream.name(), error.cause.as_str());
+    // An upstream that was not asked did not fail.
+    if error.cause != UpstreamCause::BreakerOpen {
+        upstream.failed();
+    }
+    let message = error.told(upstream.name());
     let mut fault = Fault::new(Kind::Upstream(error.cause), message).detail(error.to_string());
     fault.retry_after = error.retry_after;
     fault.into()

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::Request;
 use super::client::{Client, End};
@@ -30,6 +30,10 @@ pub(super) async fn run<H: Hook, D: Downstream>(
     let mut headers = answer.clone();
     strip_answer(&mut headers);
     let events = is_event_stream(&headers);
+    if events {
+        // A stream that breaks off gets longer by an error event.
+        headers.remove(CONTENT_LENGTH);
+    }
     request.record.outcome = if status.is_client_error() { Outcome::UpstreamRefused } else { Outcome::Ok };
     request.show_trace(client, draft);
     client.start(status, headers, events).await?;
@@ -89,9 +93,8 @@ async fn body<H: Hook, D: Downstream>(
         client.write(chunk, false).await?;
     }
     request.record.usage = usage.found;
-    client.finish().await?;
     exchange.release().await;
-    Ok(())
+    Ok(client.finish().await?)
 }
 
 async fn stream<H: Hook, D: Downstream>(
@@ -123,9 +126,8 @@ async fn stream<H: Hook, D: Downstream>(
         // Only the closed connection says that this is all, and a cut one looks the same.
         return Err(broken_off("the connection closed before the stream said [DONE]".to_owned()));
     }
-    client.finish().await?;
     exchange.release().await;
-    Ok(())
+    Ok(client.finish().await?)
 }
 
 /// Waits for the upstream and for a client that leaves, whichever is first.

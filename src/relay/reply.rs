@@ -92,11 +92,7 @@ pub(super) async fn pass_failure<H: Hook, D: Downstream>(
     let (exchange, body, whole) = match failed.kind {
         FailedKind::Status { exchange, body, whole } => (exchange, body, whole),
         FailedKind::Silent(error) => {
-            let message = format!(
-                "The upstream '{}' could not be reached ({}).",
-                failed.upstream,
-                error.cause.as_str()
-            );
+            let message = error.told(&failed.upstream);
             let mut fault = Fault::new(Kind::Upstream(error.cause), message).detail(error.to_string());
             fault.retry_after = error.retry_after;
             fault.final_word = failed.retries_spent;
@@ -107,25 +103,26 @@ pub(super) async fn pass_failure<H: Hook, D: Downstream>(
     let (status, answer) = exchange.head();
     let mut headers = answer.clone();
     strip_answer(&mut headers);
-    cap_retry_after(&mut headers);
-    if failed.retries_spent {
+    let capped = cap_retry_after(&mut headers);
+    if failed.retries_spent || capped {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     if whole {
-        client.answer(status, headers, body).await?;
         exchange.release().await;
-        return Ok(());
+        return Ok(client.answer(status, headers, body).await?);
     }
     client.start(status, headers, false).await?;
     pump::rest(request, client, exchange, body).await
 }
 
-/// Clients sleep as long as they are told, so a wish beyond the cap becomes the cap.
-fn cap_retry_after(headers: &mut HeaderMap) {
-    if retry_after(headers).is_some_and(|wait| wait > limits::RETRY_AFTER_MAX) {
+/// Clients sleep as long as they are told, so a wish beyond the cap becomes the cap; tells whether it did.
+fn cap_retry_after(headers: &mut HeaderMap) -> bool {
+    let beyond = retry_after(headers).is_some_and(|wait| wait > limits::RETRY_AFTER_MAX);
+    if beyond {
         headers.remove("retry-after-ms");
         headers.insert(RETRY_AFTER, HeaderValue::from(limits::RETRY_AFTER_MAX.as_secs()));
     }
+    beyond
 }
 
 #[cfg(test)]
@@ -151,10 +148,10 @@ mod tests {
     fn a_long_wish_of_the_upstream_is_capped() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("86400"));
-        cap_retry_after(&mut headers);
+        assert!(cap_retry_after(&mut headers));
         assert_eq!(retry_after(&headers), Some(limits::RETRY_AFTER_MAX));
         headers.insert("retry-after-ms", HeaderValue::from_static("20"));
-        cap_retry_after(&mut headers);
+        assert!(!cap_retry_after(&mut headers));
         assert_eq!(retry_after(&headers), Some(Duration::from_millis(20)));
     }
 }
