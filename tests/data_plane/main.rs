@@ -8,8 +8,12 @@ mod bad_http;
 mod bodies;
 mod connections;
 mod fields;
+mod leaving;
 mod pass_through;
 mod paths;
+mod retries;
+mod seeing;
+mod streams;
 
 use harness::{End, Message, Wire};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Routes no hook applies to: as they are, streamed both ways, whatever their size.
 
-use crate::harness::{Answer, Gateway, Request, Upstream, within};
+use crate::harness::{Answer, Gateway, HELLO, Request, Upstream, within};
 
 #[tokio::test]
 async fn an_upload_larger_than_any_limit_streams_through_bounded_memory() {
@@ -68,6 +68,24 @@ async fn an_answer_comes_part_by_part_as_it_is_made() {
     }
     call.wire.send("0\r\n\r\n").await;
     assert_eq!(client.chunk().await, Ok(None));
+}
+
+#[tokio::test]
+async fn an_answer_of_told_length_is_not_held_back_until_it_is_whole() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    for request in [Request::get("/v1/files/f/content"), Request::chat(HELLO)] {
+        let mut client = gateway.connect().await;
+        client.send(request.bytes()).await;
+        let mut call = upstream.call().await;
+        call.body().await;
+        call.answer(Answer::head(200, &[("content-length", "8"), ("connection", "close")])).await;
+        assert_eq!(client.head().await.content_length(), Some(8));
+        for part in ["slow", "ness"] {
+            call.wire.send(part).await;
+            assert_eq!(client.exactly(4).await.unwrap(), part.as_bytes());
+        }
+    }
 }
 
 #[tokio::test]

@@ -124,6 +124,15 @@ impl Answer {
         Self { then: Then::Stall, ..self }
     }
 
+    /// What is sent, send by send.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
+        let sent = self.steps.iter().filter_map(|step| match step {
+            Step::Send(bytes) => Some(bytes.clone()),
+            Step::Pause(_) => None,
+        });
+        sent.collect()
+    }
+
     fn append(&mut self, bytes: &[u8]) {
         match self.steps.last_mut() {
             Some(Step::Send(sent)) => sent.extend_from_slice(bytes),
