@@ -40,7 +40,7 @@ VERDICT = "action patch jsonPatch status headers route metadata error delayMs".s
 UNCHANGED_VERDICT = ({"action": "continue"}, b"")
 PART_BYTES = 64 << 10  # of a body, in one frame
 READ_BYTES = 256 << 10
-CREDIT_STEP = 128 << 10  # half of what may be under way unasked
+CREDIT_BYTES = 1 << 20  # of a call's body that may come unasked; more is granted by the half
 QUICK_SECONDS = 0.0005  # answers of handlers quicker than this leave together
 
 
@@ -228,7 +228,7 @@ class Plugin:
                 if flags & END:
                     self._start(Call(ident, code, meta, body))
                 else:
-                    self._arriving[ident] = [code, meta, [body], len(body)]
+                    self._arriving[ident] = [code, json.loads(meta), [body], len(body), CREDIT_BYTES]
             elif kind == DATA and ident in self._arriving:
                 self._part(ident, flags, body)
             elif kind == CANCEL or kind == ERROR and ident:
@@ -277,12 +277,12 @@ class Plugin:
         call[2].append(body)
         call[3] += len(body)
         if flags & END:
-            code, meta, parts, _ = self._arriving.pop(ident)
+            code, meta, parts = self._arriving.pop(ident)[:3]
             self._flush()  # what is answered does not wait for a handler that has much to read
             self._start(Call(ident, code, meta, b"".join(parts)))
-        elif call[3] >= CREDIT_STEP:
-            self._send(frame(CREDIT, ident, meta=to_json({"bytes": call[3]})))
-            call[3] = 0
+        elif call[4] < call[1].get("bodyBytes", sys.maxsize) and call[4] - call[3] <= CREDIT_BYTES // 2:
+            self._send(frame(CREDIT, ident, meta=to_json({"bytes": CREDIT_BYTES // 2})))
+            call[4] += CREDIT_BYTES // 2
 
     def _start(self, call):
         if not self.threads:

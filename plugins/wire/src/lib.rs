@@ -36,4 +36,4 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Body bytes in one frame at most, so that a small call is never stuck behind a large one.
 pub const BODY_PART_BYTES: usize = 64 << 10;
 /// Body bytes of one call that may be sent before the receiver grants more.
-pub const CREDIT_BYTES: usize = 256 << 10;
+pub const CREDIT_BYTES: usize = 1 << 20;

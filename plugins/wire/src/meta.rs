@@ -324,7 +324,7 @@ mod tests {
             "protocols": [1, 2], "gateway": "other/2", "plugin": "redact", "hooks": ["onRequest"], "new": true,
         }))
         .unwrap();
-        assert_eq!((hello.max_frame, hello.credit, hello.max_in_flight), (1 << 20, 256 << 10, 1));
+        assert_eq!((hello.max_frame, hello.credit, hello.max_in_flight), (1 << 20, 1 << 20, 1));
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::limits;
 
 /// Frames handed to the socket in one system call.
 const BATCH: usize = 16;
+/// Body parts among them: enough that a large body takes few calls, few enough that a small frame pushed
+/// meanwhile waits for a quarter of a MiB at most.
+const PARTS_PER_BATCH: usize = 4;
 
 /// One frame on its way: header and meta, then the body part.
 #[derive(Debug)]
@@ -159,7 +162,9 @@ impl Outbox {
 
     /// Writes one batch without blocking.
     pub(super) fn flush(&mut self, mut socket: impl Write) -> io::Result<Flushed> {
-        self.take_part();
+        for _ in 0..PARTS_PER_BATCH {
+            self.take_part();
+        }
         if self.frames.is_empty() {
             return Ok(if self.uploads.is_empty() { Flushed::Empty } else { Flushed::More });
         }

@@ -99,7 +99,7 @@ class Recorded(unittest.TestCase):
 
 class Serving(unittest.TestCase):
     def test_a_body_of_many_parts_goes_both_ways_and_is_granted_credit(self):
-        body, granted = bytes(range(256)) * 4096, 0
+        body, granted = bytes(range(256)) * 12288, 0
         with Gateway(sample(lambda call: call.replace(call.body)).run) as gateway:
             gateway.hello()
             sender = threading.Thread(target=gateway.call, args=(7, body))
@@ -112,7 +112,7 @@ class Serving(unittest.TestCase):
                 got += part
             sender.join()
         self.assertEqual(got, body)
-        self.assertGreaterEqual(granted + (256 << 10), len(body))
+        self.assertGreaterEqual(granted + hookway.CREDIT_BYTES, len(body))
 
     def test_a_patch_too_large_for_a_frame_travels_as_body(self):
         patch = {"messages": "x" * (3 << 19)}

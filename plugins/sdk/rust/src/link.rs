@@ -24,9 +24,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::outbox::Outbox;
 use crate::{Call, Error, Plugin, Verdict};
 
-/// Room for a read: a batch of small calls, or a part of a large body.
-const READ_BYTES: usize = 64 << 10;
-/// Granted anew when half of it was used, so that a sender never has to pause for it.
+/// Room for a read: a batch of small calls, or some parts of a large body.
+const READ_BYTES: usize = 256 << 10;
+/// Granted when half of what may be under way has come, so that a sender never has to pause for it.
 const CREDIT_STEP: usize = CREDIT_BYTES / 2;
 /// A body may claim any size; more than this is reserved only as it comes.
 const BODY_RESERVE_MAX: usize = 16 << 20;
@@ -178,8 +178,22 @@ fn flush(outbox: &mut Outbox, writer: &WriteHalf<'_>) -> io::Result<()> {
 struct Arriving {
     meta: CallMeta,
     body: BytesMut,
-    /// Bytes that came since credit was last granted.
-    ungranted: usize,
+    /// Body bytes the gateway may send in all, so far. A body that fits in what it had from the start costs no
+    /// CREDIT.
+    granted: usize,
+}
+
+impl Arriving {
+    /// More credit, if the body needs it and half of the old is used up.
+    fn grant(&mut self) -> Option<usize> {
+        let told = self.meta.body_bytes;
+        let wanted = told == 0 || (self.granted as u64) < told;
+        let due = self.granted.saturating_sub(self.body.len()) <= CREDIT_STEP;
+        (wanted && due).then(|| {
+            self.granted += CREDIT_STEP;
+            CREDIT_STEP
+        })
+    }
 }
 
 struct Link<'a, P> {
@@ -240,7 +254,7 @@ impl<P: Plugin> Link<'_, P> {
         let size = usize::try_from(meta.body_bytes).unwrap_or(usize::MAX).min(BODY_RESERVE_MAX);
         let mut body = BytesMut::with_capacity(size.max(frame.body.len()));
         body.extend_from_slice(&frame.body);
-        self.arriving.insert(frame.id, Arriving { meta, body, ungranted: frame.body.len() });
+        self.arriving.insert(frame.id, Arriving { meta, body, granted: CREDIT_BYTES });
         Ok(())
     }
 
@@ -248,13 +262,12 @@ impl<P: Plugin> Link<'_, P> {
     fn data(&mut self, frame: Frame) {
         let Some(call) = self.arriving.get_mut(&frame.id) else { return };
         call.body.extend_from_slice(&frame.body);
-        call.ungranted += frame.body.len();
         if frame.flags.is_end() {
             if let Some(Arriving { meta, body, .. }) = self.arriving.remove(&frame.id) {
                 self.start(frame.id, meta, body.freeze());
             }
-        } else if call.ungranted >= CREDIT_STEP {
-            self.outbox.credit(frame.id, std::mem::take(&mut call.ungranted));
+        } else if let Some(bytes) = call.grant() {
+            self.outbox.credit(frame.id, bytes);
         }
     }
 

@@ -92,7 +92,7 @@ fn link_frames() -> Vec<Recorded> {
         max_frame: FRAME_BYTES_MAX,
         max_in_flight: 64,
         max_verdict_bytes: 50 << 20,
-        credit: 256 << 10,
+        credit: 1 << 20,
         config: object(json!({"replacement": "***"})),
         hooks: hooks.clone(),
     };
