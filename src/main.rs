@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use hookway::plugin::launch;
 
+/// A request allocates some dozens of small things and frees them on the same thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     // Not for people, so no command of the command line: it must not depend on how that is read.

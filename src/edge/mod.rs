@@ -60,7 +60,8 @@ impl<H: Hook> Edge<H> {
         // A first request has to come at once; on a kept connection the pause between requests comes first.
         let idle = if reused { self.limits.idle_timeout } else { Duration::ZERO };
         let wait = idle + self.limits.header_timeout;
-        match tokio::time::timeout(wait, session.read_request()).await {
+        // A timer of Pingora's: one of tokio's would wake the runtime's driver for each request.
+        match pingora_timeout::timeout(wait, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return None,
             Ok(Err(error)) => {

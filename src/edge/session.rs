@@ -168,6 +168,9 @@ impl Downstream for Session {
     }
 
     async fn finish(&mut self) -> Result<(), ClientError> {
+        if self.state == State::Whole {
+            return Ok(());
+        }
         let sent = in_time(self.write_timeout, self.inner.finish_body()).await;
         sent.map_err(|error| self.failed(&error))?;
         if self.state == State::Open {

@@ -84,13 +84,12 @@ async fn body<H: Hook, D: Downstream>(
     first: Bytes,
 ) -> Result<(), Broken> {
     let mut usage = UsageScan::default();
-    if !first.is_empty() {
-        usage.look(&first);
-        client.write(first, false).await?;
-    }
-    while let Some(chunk) = next_chunk(client, &mut exchange).await? {
-        usage.look(&chunk);
-        client.write(chunk, false).await?;
+    let mut next = if first.is_empty() { next_chunk(client, &mut exchange).await? } else { Some(first) };
+    while let Some(chunk) = next {
+        let last = exchange.is_whole();
+        usage.look(&chunk, !last);
+        client.write(chunk, last).await?;
+        next = if last { None } else { next_chunk(client, &mut exchange).await? };
     }
     request.record.usage = usage.found;
     exchange.release().await;
@@ -206,14 +205,17 @@ impl UsageScan {
     /// An object of token counts with its details is shorter than this.
     const SPAN: usize = 1024;
 
-    fn look(&mut self, chunk: &[u8]) {
+    /// `more`: this chunk is not the last.
+    fn look(&mut self, chunk: &[u8], more: bool) {
         if !self.tail.is_empty() {
             self.tail.extend_from_slice(&chunk[..chunk.len().min(Self::SPAN)]);
             self.found = Usage::find(&self.tail).or(self.found);
             self.tail.clear();
         }
         self.found = Usage::find(chunk).or(self.found);
-        self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(Self::SPAN)..]);
+        if more {
+            self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(Self::SPAN)..]);
+        }
     }
 }
 
@@ -226,8 +228,8 @@ mod tests {
         let body = br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
         for cut in 1..body.len() {
             let mut scan = UsageScan::default();
-            scan.look(&body[..cut]);
-            scan.look(&body[cut..]);
+            scan.look(&body[..cut], true);
+            scan.look(&body[cut..], false);
             let expected = Some(Usage { prompt_tokens: 3, completion_tokens: 4 });
             assert_eq!(scan.found, expected, "cut at {cut}");
         }

@@ -221,6 +221,14 @@ impl Exchange {
         }
     }
 
+    /// Nothing of the answer is left to be read. May become true only with the `None` of [`Self::chunk`].
+    pub fn is_whole(&mut self) -> bool {
+        match &mut self.inner {
+            Inner::Network(network) => network.session.response_done(),
+            Inner::Local(local) => local.chunks.is_empty(),
+        }
+    }
+
     /// Only the end of the connection says where the answer ends (RFC 9112 section 6.3, rule 8).
     pub fn ends_by_close(&self) -> bool {
         let Inner::Network(network) = &self.inner else { return false };

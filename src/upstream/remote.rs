@@ -1,7 +1,7 @@
 //! An upstream across the network: its settings made ready, its connections, its health.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -139,11 +139,7 @@ impl Remote {
     /// A connection to the first address that takes one, within the connect timeout.
     async fn connect(self: &Arc<Self>) -> Result<Exchange, AttemptError> {
         let mut measured = Measured::new(self.metrics.clone());
-        let wait = self.settings.connect_timeout;
-        let connected = tokio::time::timeout(wait, self.connect_in_turn()).await.unwrap_or_else(|_| {
-            let message = format!("no connection within {wait:?}");
-            Err(AttemptError::new(UpstreamCause::Timeout, Phase::Connect, message))
-        });
+        let connected = self.connect_in_turn().await;
         match connected {
             Ok((session, peer, reused)) => {
                 Ok(Exchange::network(self.clone(), session, peer, reused, measured))
@@ -152,17 +148,19 @@ impl Remote {
         }
     }
 
+    /// Pingora's own timer bounds each address; the look-up and the sum of all are bounded here.
     async fn connect_in_turn(&self) -> Result<(HttpSession, Arc<HttpPeer>, bool), AttemptError> {
-        let unresolved = |error: std::io::Error| {
-            let message = format!("looking up '{}': {error}", self.settings.host);
-            AttemptError::new(UpstreamCause::Connect, Phase::Connect, message)
-        };
+        let wait = self.settings.connect_timeout;
+        let began = Instant::now();
         let mut last = None;
         for turn in 0.. {
-            let Some(peer) = self.peers.get(turn).await.map_err(unresolved)? else { break };
+            let Some(peer) = self.peer(turn, wait).await? else { break };
             match self.session(&peer).await {
                 Ok((session, reused)) => return Ok((session, peer, reused)),
                 Err(error) => last = Some(AttemptError::from_pingora(&error, Phase::Connect)),
+            }
+            if began.elapsed() >= wait {
+                break;
             }
         }
         self.peers.forget();
@@ -170,6 +168,18 @@ impl Remote {
             let message = format!("'{}' has no address", self.settings.host);
             AttemptError::new(UpstreamCause::Connect, Phase::Connect, message)
         }))
+    }
+
+    async fn peer(&self, turn: usize, wait: Duration) -> Result<Option<Arc<HttpPeer>>, AttemptError> {
+        let host = &self.settings.host;
+        let failed = |cause, message| AttemptError::new(cause, Phase::Connect, message);
+        match pingora_timeout::timeout(wait, self.peers.get(turn)).await {
+            Ok(Ok(peer)) => Ok(peer),
+            Ok(Err(error)) => Err(failed(UpstreamCause::Connect, format!("looking up '{host}': {error}"))),
+            Err(_) => {
+                Err(failed(UpstreamCause::Timeout, format!("looking up '{host}' took more than {wait:?}")))
+            }
+        }
     }
 }
 

@@ -29,7 +29,14 @@ use hookway_wire::{ConfigureMeta, FRAME_BYTES_MAX, FrameType, HEADER_BYTES, Head
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+
+// A deadline of tokio's that comes before all others wakes the runtime's driver by a write to an eventfd: a
+// system call for each call of a hook. Tests pause tokio's clock, and need its timers.
+#[cfg(not(test))]
+use pingora_timeout::timeout;
+#[cfg(test)]
+use tokio::time::timeout;
 
 use super::watched;
 use crate::hook::{Call, Cause, HookFailure, HookName, Verdict};
