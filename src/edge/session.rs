@@ -131,7 +131,7 @@ impl Downstream for Session {
 
     async fn read(&mut self) -> Result<Option<Bytes>, ClientError> {
         // Over HTTP/2 Pingora waits for ever.
-        let read = tokio::time::timeout(self.body_timeout, self.inner.read_request_body()).await;
+        let read = pingora_timeout::timeout(self.body_timeout, self.inner.read_request_body()).await;
         let part =
             read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "reading a request body"));
         part.map_err(|error| self.unreadable(&error))
@@ -196,7 +196,7 @@ async fn in_time(
     bound: Duration,
     write: impl Future<Output = pingora_core::Result<()>>,
 ) -> pingora_core::Result<()> {
-    let written = tokio::time::timeout(bound, write).await;
+    let written = pingora_timeout::timeout(bound, write).await;
     written.unwrap_or_else(|_| Error::e_explain(ErrorType::WriteTimedout, "writing an answer"))
 }
 

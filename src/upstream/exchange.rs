@@ -174,7 +174,7 @@ impl Exchange {
         let wait = network.remote.settings.first_byte_timeout;
         network.session.set_read_timeout(None);
         let left = network.time_left(wait);
-        let read = match tokio::time::timeout(left, network.read_final_head()).await {
+        let read = match pingora_timeout::timeout(left, network.read_final_head()).await {
             Ok(read) => read.map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte)),
             Err(_) => Err(network.out_of_time("header of the answer", wait, Phase::FirstByte)),
         };
