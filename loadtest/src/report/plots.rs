@@ -17,8 +17,8 @@ pub(super) fn of(outcome: &Outcome) -> anyhow::Result<Vec<(String, Chart)>> {
         Plot::Percentiles if outcome.scenario.open.is_none() => Ok(Vec::new()),
         Plot::Percentiles => Ok(vec![named("percentiles", percentiles(outcome)?)]),
         Plot::Chain => Ok(vec![
-            named("cpu", chain(outcome, Metric::Cpu, "CPU per request, µs")),
-            named("latency", chain(outcome, Metric::P50, "p50, µs")),
+            named("cpu", chain(outcome, Metric::Cpu, "CPU per request")),
+            named("latency", chain(outcome, Metric::P50, "p50 latency")),
         ]),
         Plot::Timeline => Ok(vec![named("timeline", timeline(outcome))]),
     }
@@ -111,7 +111,7 @@ fn chain(outcome: &Outcome, metric: Metric, label: &str) -> Chart {
     Chart {
         title: format!("{}: {label}", outcome.scenario.name),
         x: axis("plugins in the chain", Scale::Linear),
-        y: axis(label, Scale::Linear),
+        y: axis("µs", Scale::Linear),
         lines,
         spans: Vec::new(),
         bars: None,

@@ -11,6 +11,8 @@ const LEFT: f64 = 76.0;
 const RIGHT: f64 = 200.0;
 const TOP: f64 = 46.0;
 const BOTTOM: f64 = 56.0;
+/// A line of so few points shows each.
+const MARKED_POINTS: usize = 12;
 const BAR: &str = "#c00000";
 /// Of the frame, for the highest bar.
 const BAR_SHARE: f64 = 0.2;
@@ -123,6 +125,10 @@ fn draw_line(svg: &mut String, line: &Line, index: usize, x: &Placed, y: &Placed
             points.join(" ")
         ),
     );
+    for point in line.points.iter().filter(|_| line.points.len() <= MARKED_POINTS && !line.dashed) {
+        let (x, y) = (x.at(point.0), y.at(point.1));
+        put(svg, format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>"));
+    }
     let (left, at) = legend_place(index);
     put(svg, format_args!("<path d=\"M{left} {at}h22\" stroke=\"{colour}\" stroke-width=\"2.5\"{dashes}/>"));
     text(svg, (left + 30.0, at + 4.0), "start", &escaped(&line.name));
