@@ -59,7 +59,7 @@ impl Lifecycle {
         let watched = source.watched();
         let built = build::build(&ground, config, 1, None, &[]).await?;
         for running in &built.started {
-            running.observed.current();
+            running.observed.current(&running.plugin);
         }
         for (plugin, failure) in built.wait_until_ready().await {
             tracing::error!(plugin, step = failure.step(), reason = failure.reason, "a plugin did not start");
@@ -191,7 +191,7 @@ impl Actor {
             }
         }
         for running in &built.started {
-            running.observed.current();
+            running.observed.current(&running.plugin);
         }
         self.forget_metrics(&old, &new);
         self.ground.metrics.published(number);

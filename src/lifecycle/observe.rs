@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::metrics::{BreakerState, PluginMetrics, RestartReason, SandboxLevel};
-use crate::plugin::{self, DeathKind, Observer, PluginEvent};
+use crate::plugin::{self, DeathKind, Observer, Plugin, PluginEvent, PluginState};
 
 /// Watches one plugin handle. While a plugin is replaced two handles have its name, and only the one whose
 /// generation is published speaks for the gauges.
@@ -21,12 +21,12 @@ impl Observed {
         Self { metrics, stage: AtomicU8::new(BUILDING) }
     }
 
-    /// Its generation is about to be published.
-    pub(super) fn current(&self) {
+    /// Its generation is the published one. `plugin` is the handle that is watched.
+    pub(super) fn current(&self, plugin: &Plugin) {
         self.stage.store(CURRENT, Ordering::Release);
         self.metrics.sandbox(SandboxLevel::Process);
         self.metrics.breaker(BreakerState::Closed);
-        self.metrics.up(true);
+        self.metrics.up(plugin.status().state == PluginState::Active);
     }
 
     /// No new request uses it.
@@ -46,7 +46,8 @@ impl Observer for Observed {
                 }
             }
             PluginEvent::Died { kind, reason, again } => {
-                tracing::warn!(plugin, reason, ?again, "plugin died");
+                let again_ms = again.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+                tracing::warn!(plugin, kind = kind.as_str(), reason, again_ms, "plugin died");
                 if current {
                     self.metrics.up(false);
                 }
@@ -62,12 +63,12 @@ impl Observer for Observed {
                 );
             }
             PluginEvent::Breaker(state) => {
-                tracing::warn!(plugin, ?state, "plugin breaker moved");
+                tracing::warn!(plugin, breaker = state.as_str(), "plugin breaker moved");
                 if current {
                     self.metrics.breaker(breaker_state(*state));
                 }
             }
-            PluginEvent::Stopped => tracing::debug!(plugin, "plugin stopped"),
+            PluginEvent::Stopped => tracing::info!(plugin, "plugin stopped"),
         }
     }
 }

@@ -197,11 +197,13 @@ impl CallBreaker {
         Some(Pass { breaker: self, probe, settled: false })
     }
 
-    /// A new process starts with a clean record.
-    pub(super) fn reset(&self) {
+    /// A new process starts with a clean record. Whether that closed the breaker.
+    pub(super) fn reset(&self) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_closed = inner.shown() == BreakerState::Closed;
         *inner = Breaker::new();
         self.show(&inner);
+        !was_closed
     }
 
     /// The state before and after.

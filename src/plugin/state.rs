@@ -107,10 +107,11 @@ impl Shared {
             status.state = PluginState::Active;
             status.hooks = link.hooks().to_vec();
         }
-        self.breaker.reset();
+        if self.breaker.reset() {
+            self.breaker_moved(BreakerState::Closed);
+        }
         self.set_current(Current::Up(link));
         self.settle(Ok(()));
-        tracing::info!(target: "hookway::plugin", plugin = self.name, pid, "ready");
         self.observer.observe(&self.name, &PluginEvent::Ready { pid });
     }
 
@@ -144,7 +145,6 @@ impl Shared {
             Some(after) => format!("starts again in {} ms", after.as_millis()),
             None => "given up on, but for a probe now and then".to_owned(),
         };
-        tracing::warn!(target: "hookway::plugin", plugin = self.name, kind = kind.as_str(), reason, "{next}");
         self.logs.line(Source::Gateway, format!("{reason}; {next}"));
         let broken = again.is_none();
         self.observer.observe(&self.name, &PluginEvent::Died { kind, reason: reason.clone(), again });
@@ -163,13 +163,11 @@ impl Shared {
         self.set_current(Current::Down { cause: Cause::Unavailable, reason: "it was stopped".into() });
         let reason = "it was stopped before it was ready".to_owned();
         self.settle(Err(StartFailure { kind: DeathKind::Exit, reason }));
-        tracing::info!(target: "hookway::plugin", plugin = self.name, "stopped");
         self.observer.observe(&self.name, &PluginEvent::Stopped);
         self.stopped.send_replace(true);
     }
 
     pub(super) fn breaker_moved(&self, to: BreakerState) {
-        tracing::warn!(target: "hookway::plugin", plugin = self.name, breaker = to.as_str(), "breaker moved");
         self.observer.observe(&self.name, &PluginEvent::Breaker(to));
     }
 
