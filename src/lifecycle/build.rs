@@ -62,6 +62,7 @@ pub(super) async fn build(
 ) -> Result<Built, ReloadError> {
     let upstreams = upstreams(ground, &config, old)?;
     let (config, wanted) = read_plugins(ground, config).await?;
+    let hooks = wanted.iter().map(|wanted| hooks(ground, wanted)).collect::<Result<Vec<_>, _>>()?;
     let mut built = Built {
         generation: Generation {
             number,
@@ -74,19 +75,20 @@ pub(super) async fn build(
         running: Vec::new(),
         started: Vec::new(),
     };
-    for wanted in wanted {
+    // From here on nothing fails, so nothing that was started has to be ended again.
+    for (wanted, hooks) in wanted.into_iter().zip(hooks) {
         let carried = running.iter().find(|running| running.identity == wanted.identity);
         let plugin = carried.cloned().unwrap_or_else(|| start(ground, &wanted, number));
         if carried.is_none() {
             built.started.push(plugin.clone());
         }
-        match member(ground, &wanted, &plugin) {
-            Ok(member) => built.generation.members.push(member),
-            Err(problem) => {
-                built.abandon();
-                return Err(ReloadError::Invalid { errors: vec![problem] });
-            }
-        }
+        built.generation.members.push(Member {
+            name: wanted.package.manifest.name.as_str().into(),
+            version: wanted.package.manifest.version.to_string(),
+            priority: wanted.priority,
+            hooks,
+            hook: plugin.plugin.clone(),
+        });
         built.running.push(plugin);
     }
     sort(&mut built.generation.members);
@@ -140,19 +142,14 @@ fn start(ground: &Ground, wanted: &Wanted, generation: u64) -> Running {
     Running { identity, plugin, observed }
 }
 
-fn member(ground: &Ground, wanted: &Wanted, running: &Running) -> Result<Member<Plugin>, String> {
+fn hooks(ground: &Ground, wanted: &Wanted) -> Result<Vec<MemberHook>, ReloadError> {
     let manifest = &wanted.package.manifest;
     let hooks = HookName::CALLED.into_iter().filter_map(|name| manifest.hooks.get(&name)).map(|spec| {
-        MemberHook::new(spec.clone(), ground.metrics.hook(&manifest.name, spec.name))
-            .map_err(|error| format!("plugin '{}': {error}", manifest.name))
+        MemberHook::new(spec.clone(), ground.metrics.hook(&manifest.name, spec.name)).map_err(|error| {
+            ReloadError::Invalid { errors: vec![format!("plugin '{}': {error}", manifest.name)] }
+        })
     });
-    Ok(Member {
-        name: manifest.name.as_str().into(),
-        version: manifest.version.to_string(),
-        priority: wanted.priority,
-        hooks: hooks.collect::<Result<_, _>>()?,
-        hook: running.plugin.clone(),
-    })
+    hooks.collect()
 }
 
 impl Built {
@@ -163,13 +160,5 @@ impl Built {
             running.plugin.ready().await.err().map(|failure| (name, failure))
         });
         join_all(started).await.into_iter().flatten().collect()
-    }
-
-    /// Gives the generation up; what was started for it stops.
-    pub(super) fn abandon(self) {
-        for running in &self.started {
-            running.observed.retire();
-            running.plugin.retire(std::time::Duration::ZERO);
-        }
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::chain::{Generation, Published};
@@ -74,6 +75,7 @@ impl Lifecycle {
             generations: vec![Arc::downgrade(&published.lease())],
             running: built.running,
             retired: Vec::new(),
+            ending: JoinSet::new(),
         };
         actor.count_generations();
         actor.ground.metrics.published(1);
@@ -107,8 +109,10 @@ struct Actor {
     generations: Vec<Weak<Generation<Plugin>>>,
     /// The published generation's plugins.
     running: Vec<Running>,
-    /// Plugins no new request uses.
+    /// Plugins no new request uses, as long as some request still does.
     retired: Vec<Weak<Plugin>>,
+    /// One wait per retired plugin, over when nothing of it is left.
+    ending: JoinSet<()>,
 }
 
 impl Actor {
@@ -171,7 +175,7 @@ impl Actor {
         }
         let sentences = report::sentences(&changes, &built.started);
         if let Some((plugin, failure)) = built.wait_until_ready().await.into_iter().next() {
-            built.abandon();
+            built.started.iter().for_each(|running| self.retire(running, Duration::ZERO));
             return Err(ReloadError::Plugin { plugin, step: failure.step(), message: failure.reason });
         }
         self.publish(built, number);
@@ -185,9 +189,7 @@ impl Actor {
         self.generations.push(Arc::downgrade(&new));
         for before in std::mem::replace(&mut self.running, built.running) {
             if !self.running.iter().any(|kept| Arc::ptr_eq(&kept.plugin, &before.plugin)) {
-                before.observed.retire();
-                before.plugin.retire(drain);
-                self.retired.push(Arc::downgrade(&before.plugin));
+                self.retire(&before, drain);
             }
         }
         for running in &built.started {
@@ -197,6 +199,13 @@ impl Actor {
         self.ground.metrics.published(number);
         self.forget_the_gone();
         self.count_generations();
+    }
+
+    fn retire(&mut self, running: &Running, drain: Duration) {
+        running.observed.retire();
+        running.plugin.retire(drain);
+        self.retired.push(Arc::downgrade(&running.plugin));
+        self.ending.spawn(running.plugin.stopped());
     }
 
     /// Series of what is no longer configured would be shown for ever.
@@ -214,6 +223,7 @@ impl Actor {
     fn forget_the_gone(&mut self) {
         self.generations.retain(|generation| generation.strong_count() > 0);
         self.retired.retain(|plugin| plugin.strong_count() > 0);
+        while self.ending.try_join_next().is_some() {}
     }
 
     fn count_generations(&self) {
@@ -221,14 +231,14 @@ impl Actor {
         self.ground.metrics.generations_alive(alive);
     }
 
-    /// DRAIN, SHUTDOWN, TERM, KILL for every plugin at once.
+    /// DRAIN, SHUTDOWN, TERM, KILL for every plugin at once, those included that are ending already.
     async fn stop(&mut self) {
-        let current = self.running.drain(..).map(|running| running.plugin);
-        let plugins: Vec<Arc<Plugin>> =
-            current.chain(self.retired.iter().filter_map(Weak::upgrade)).collect();
-        for plugin in &plugins {
+        for running in std::mem::take(&mut self.running) {
+            self.retire(&running, Duration::ZERO);
+        }
+        for plugin in self.retired.iter().filter_map(Weak::upgrade) {
             plugin.retire(Duration::ZERO);
         }
-        futures_util::future::join_all(plugins.iter().map(|plugin| plugin.stopped())).await;
+        while self.ending.join_next().await.is_some() {}
     }
 }
