@@ -87,13 +87,17 @@ impl<H: Hook> Relay<H> {
             id,
             head,
         };
-        let ended = match self.in_flight.enter(request.lease.config.limits.requests_in_flight) {
-            Ok(_held) => tokio::select! {
-                biased;
-                ended = request.run(&mut client) => ended,
-                cut = self.in_flight.cut() => Err(End::Fault(cut)),
-            },
-            Err(fault) => Err(End::Fault(fault)),
+        // The place is held until the client was told and the record is written: a drain waits for both.
+        let (_held, ended) = match self.in_flight.enter(request.lease.config.limits.requests_in_flight) {
+            Ok(held) => {
+                let ended = tokio::select! {
+                    biased;
+                    ended = request.run(&mut client) => ended,
+                    cut = self.in_flight.cut() => Err(End::Fault(cut)),
+                };
+                (Some(held), ended)
+            }
+            Err(fault) => (None, Err(End::Fault(fault))),
         };
         let told = match &ended {
             Err(End::Fault(fault)) => client.refuse(fault).await,
