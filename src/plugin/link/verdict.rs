@@ -29,6 +29,9 @@ fn parse(hook: HookName, meta: &[u8], body: Bytes) -> Result<Verdict, String> {
     if route.is_some() && matches!(verb, VerdictAction::Respond | VerdictAction::Reject) {
         return Err(format!("route: {} ends the request, there is nothing left to route", word(verb)));
     }
+    if route.is_some() && hook == HookName::OnError && verb != VerdictAction::Fallback {
+        return Err(format!("route: in onError only fallback goes elsewhere, not {}", word(verb)));
+    }
     if verb == VerdictAction::Fallback && route.is_none() {
         return Err("route: fallback needs one to go on with".to_owned());
     }
@@ -278,6 +281,8 @@ mod tests {
         }
         let error = on_error(&json!({"action": "fallback"})).unwrap_err();
         assert!(error.starts_with("route: fallback needs one"), "{error}");
+        let error = on_error(&json!({"action": "retry", "route": {"upstream": "b"}})).unwrap_err();
+        assert!(error.starts_with("route: in onError only fallback"), "{error}");
         let error = on_error(&json!({"action": "patch", "patch": {}})).unwrap_err();
         assert!(error.starts_with("action: patch is no answer to onError"), "{error}");
     }
