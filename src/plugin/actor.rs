@@ -186,27 +186,18 @@ impl Actor {
                 self.link = Some(linked);
                 Event::Ready
             }
-            Err(HandshakeFailure::Closed) => Event::Closed,
-            Err(failure @ HandshakeFailure::Refused(_)) => {
-                self.failed(DeathKind::Handshake, failure.to_string())
-            }
-            Err(failure @ HandshakeFailure::Protocol(_)) => {
-                self.failed(DeathKind::Protocol, failure.to_string())
-            }
+            Err(failure) => match fault_of_handshake(failure) {
+                Some((kind, why)) => self.failed(kind, why),
+                None => Event::Closed,
+            },
         }
     }
 
     async fn link_ended(&mut self, end: LinkEnd) -> Event {
         self.join_link().await;
-        match end {
-            LinkEnd::Closed | LinkEnd::Stopped => Event::Closed,
-            LinkEnd::Protocol(breach) => {
-                self.failed(DeathKind::Protocol, format!("it broke the protocol: {breach}"))
-            }
-            LinkEnd::Unhealthy => self.failed(DeathKind::Unhealthy, "it no longer answered pings".to_owned()),
-            LinkEnd::Exhausted => {
-                self.failed(DeathKind::Exit, "all call ids of its link were used".to_owned())
-            }
+        match fault_of_link(end) {
+            Some((kind, why)) => self.failed(kind, why),
+            None => Event::Closed,
         }
     }
 
@@ -215,11 +206,13 @@ impl Actor {
         Event::Failed(kind)
     }
 
-    /// The process is gone and reaped: nothing may wait for it, and its last words are the reason.
+    /// The process is gone and reaped: nothing may wait for it. Why is for the link to say, which may have ended
+    /// first, or else for its exit status and last words.
     async fn exited(&mut self, status: io::Result<ExitStatus>) -> Event {
-        self.drop_handshake();
+        let mut fault = self.join_handshake().await;
         if let Some((link, _)) = &self.link {
             link.end(LinkEnd::Closed);
+            fault = fault_of_link(link.ended().await);
         }
         self.join_link().await;
         if let Some(Running { pipes, .. }) = self.running.take() {
@@ -233,9 +226,23 @@ impl Actor {
         let last_words = self.shared.logs.take_last_words();
         // What the launcher says when it could not become the program.
         let not_run = !self.was_ready && status.as_ref().is_ok_and(|status| status.code() == Some(127));
-        self.why.get_or_insert_with(|| describe(status, &last_words));
-        let kind = if not_run { DeathKind::Launch } else { DeathKind::Exit };
+        let exit = if not_run { DeathKind::Launch } else { DeathKind::Exit };
+        let (kind, why) = fault.unwrap_or_else(|| (exit, describe(status, &last_words)));
+        self.why.get_or_insert(why);
         Event::Gone { kind, jitter: jitter() }
+    }
+
+    /// The last of the handshake of a process that is gone, if it was not over.
+    async fn join_handshake(&mut self) -> Option<(DeathKind, String)> {
+        let mut handshake = self.handshake.take()?;
+        // The socket has ended with the process, unless a program that left the group holds it open.
+        match timeout(limits::LAST_OUTPUT_WAIT, &mut handshake).await {
+            Ok(Ok(Ok(linked))) => self.link = Some(linked),
+            Ok(Ok(Err(failure))) => return fault_of_handshake(failure),
+            Ok(Err(_)) => {}
+            Err(_) => handshake.abort(),
+        }
+        None
     }
 
     fn publish(&mut self) {
@@ -275,6 +282,25 @@ impl Actor {
                 let _ = task.await;
             }
         }
+    }
+}
+
+/// What the end of a link says about its process; `None` if its exit status is the one to say it.
+fn fault_of_link(end: LinkEnd) -> Option<(DeathKind, String)> {
+    match end {
+        LinkEnd::Closed | LinkEnd::Stopped => None,
+        LinkEnd::Protocol(breach) => Some((DeathKind::Protocol, format!("it broke the protocol: {breach}"))),
+        LinkEnd::Unhealthy => Some((DeathKind::Unhealthy, "it no longer answered pings".to_owned())),
+        LinkEnd::Exhausted => Some((DeathKind::Exit, "all call ids of its link were used".to_owned())),
+    }
+}
+
+/// The same of a handshake.
+fn fault_of_handshake(failure: HandshakeFailure) -> Option<(DeathKind, String)> {
+    match failure {
+        HandshakeFailure::Closed => None,
+        HandshakeFailure::Refused(_) => Some((DeathKind::Handshake, failure.to_string())),
+        HandshakeFailure::Protocol(_) => Some((DeathKind::Protocol, failure.to_string())),
     }
 }
 
