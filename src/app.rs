@@ -17,13 +17,13 @@ use crate::admin::{self, Gateway};
 use crate::config::{Config, Environment};
 use crate::edge::{self, Edge, Sockets};
 use crate::lifecycle::{Ground, Lifecycle, ReloadError, Source};
+use crate::limits;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::package::Search;
-use crate::plugin::Plugin;
 use crate::plugin::launch::Launcher;
 use crate::record::Recorder;
-use crate::relay::Relay;
+use crate::relay::{InFlight, Relay};
 use crate::token::{self, Token};
 
 /// The Python SDK comes with the gateway that speaks its protocol.
@@ -146,15 +146,19 @@ async fn run(
     announce(data_address, admin_address);
 
     let end = signals.until_the_end(&lifecycle, listen.upgrade_socket.as_deref(), &handed_over).await;
-    tracing::info!(signal = end, in_flight = relay.in_flight().count(), "shutting down");
+    tracing::info!(signal = end.signal(), in_flight = relay.in_flight().count(), "shutting down");
     gateway.draining();
-    relay.in_flight().refuse_new();
     stop_accepting.send_replace(true);
-    let grace = gateway.shutdown_grace();
-    let ended = drain(&relay, grace, &mut signals).await;
+    // With the last copy of the socket gone, a new connection is refused and not left waiting.
+    drop(handed_over);
+    let mut end_admin = Some(end_admin);
+    if end == End::HandedOver {
+        // Both gateways would answer on the control socket they share, and only the new one knows what is.
+        end_admin.take();
+    }
+    let ended = drain(relay.in_flight(), end, gateway.shutdown_grace(), &mut signals).await;
     lifecycle.stop().await;
-    // An error says that the listener is gone already.
-    let _ = end_admin.send(());
+    drop(end_admin);
     admin.await.context("the control listener broke")??;
     accepting.abort();
     match ended {
@@ -169,18 +173,51 @@ fn announce(data: SocketAddr, admin: SocketAddr) {
 }
 
 /// Waits for the requests in flight; cuts them when `grace` is over or a second signal comes.
-async fn drain(relay: &Relay<Plugin>, grace: Duration, signals: &mut Signals) -> Ended {
+async fn drain(in_flight: &InFlight, end: End, grace: Duration, signals: &mut Signals) -> Ended {
     let waited_for = tokio::select! {
-        () = relay.in_flight().idle() => return Ended::Drained,
+        () = last_requests(in_flight, end) => return Ended::Drained,
         () = tokio::time::sleep(grace) => "the grace period",
         () = signals.second() => "a second signal",
     };
-    let left = relay.in_flight().count();
+    in_flight.refuse_new();
+    let left = in_flight.count();
+    if left == 0 {
+        return Ended::Drained;
+    }
     tracing::warn!(requests = left, after = waited_for, "cutting requests that did not finish");
-    relay.in_flight().cut_all();
+    in_flight.cut_all();
     // Clients are told so; one that does not read is not waited for.
-    let _ = tokio::time::timeout(crate::limits::CUT_WAIT, relay.in_flight().idle()).await;
+    let _ = tokio::time::timeout(limits::CUT_WAIT, in_flight.idle()).await;
     Ended::Cut
+}
+
+/// Refuses new requests and waits for the others.
+async fn last_requests(in_flight: &InFlight, end: End) {
+    if end == End::HandedOver {
+        // New connections reach the new gateway, but a kept one may have a request under way to this one.
+        tokio::time::sleep(limits::LAST_REQUEST_WAIT).await;
+    }
+    in_flight.refuse_new();
+    in_flight.idle().await;
+}
+
+/// What ends the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Terminated,
+    Interrupted,
+    /// Another gateway has the sockets.
+    HandedOver,
+}
+
+impl End {
+    const fn signal(self) -> &'static str {
+        match self {
+            Self::Terminated => "SIGTERM",
+            Self::Interrupted => "SIGINT",
+            Self::HandedOver => "SIGQUIT",
+        }
+    }
 }
 
 struct Signals {
@@ -201,24 +238,23 @@ impl Signals {
     }
 
     /// Serves SIGHUP by reloading and SIGQUIT by handing the sockets over, until a signal means the end.
-    /// Returns its name.
     async fn until_the_end(
         &mut self,
         lifecycle: &Lifecycle,
         upgrade_socket: Option<&Path>,
         sockets: &Sockets,
-    ) -> &'static str {
+    ) -> End {
         loop {
             tokio::select! {
-                _ = self.term.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.term.recv() => return End::Terminated,
+                _ = self.interrupt.recv() => return End::Interrupted,
                 _ = self.hangup.recv() => {
                     let lifecycle = lifecycle.clone();
                     // What came of it is logged by the lifecycle itself.
                     tokio::spawn(async move { lifecycle.reload().await });
                 }
                 _ = self.quit.recv() => match hand_over(upgrade_socket, sockets).await {
-                    Ok(()) => return "SIGQUIT",
+                    Ok(()) => return End::HandedOver,
                     Err(error) => tracing::error!(%error, "the sockets were not handed over, serving on"),
                 }
             }

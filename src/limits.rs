@@ -153,6 +153,8 @@ pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 200;
 /// SIGTERM to the gateway: how long requests in flight may take to finish.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
+/// After the sockets were handed over, how long a kept connection may still bring a request before it is closed.
+pub const LAST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// How long cut requests may take to tell their clients.
 pub const CUT_WAIT: Duration = Duration::from_secs(1);
 /// Reloads that wait while one is under way.

@@ -56,12 +56,21 @@ impl<H: Hook> Edge<H> {
     }
 
     /// Reads the next request's head. `None`: the client went away, or was told what is wrong.
-    async fn read_head(&self, session: &mut ServerSession, reused: bool) -> Option<Parts> {
+    async fn read_head(
+        &self,
+        session: &mut ServerSession,
+        reused: bool,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Parts> {
         // A first request has to come at once; on a kept connection the pause between requests comes first.
         let idle = if reused { self.limits.idle_timeout } else { Duration::ZERO };
         let wait = idle + self.limits.header_timeout;
-        // A timer of Pingora's: one of tokio's would wake the runtime's driver for each request.
-        match pingora_timeout::timeout(wait, session.read_request()).await {
+        let read = tokio::select! {
+            // A timer of Pingora's: one of tokio's would wake the runtime's driver for each request.
+            read = pingora_timeout::timeout(wait, session.read_request()) => read,
+            () = patience_ends(shutdown.clone()), if reused => return None,
+        };
+        match read {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return None,
             Ok(Err(error)) => {
@@ -97,7 +106,7 @@ impl<H: Hook> HttpServerApp for Edge<H> {
         let reused = session.take_connection_user_context().is_some();
         session.set_keepalive(Some(self.limits.idle_timeout.as_secs().max(1)));
         session.set_read_timeout(Some(self.limits.header_timeout));
-        let head = self.read_head(&mut session, reused).await?;
+        let head = self.read_head(&mut session, reused, shutdown).await?;
         session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(self.limits.body_timeout));
         session.set_write_timeout(Some(self.limits.write_timeout));
@@ -110,10 +119,8 @@ impl<H: Hook> HttpServerApp for Edge<H> {
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
         let mut down = Session::new(session, &head, &self.limits);
         self.relay.serve(&head, peer, &mut down).await;
-        let mut session = down.into_kept().await?;
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        }
+        // An answer that promised to keep the connection is held to it, also if the shutdown came meanwhile.
+        let session = down.into_kept().await?;
         let mut settings = HttpPersistentSettings::for_session(&session);
         settings.set_user_context(Box::new(Reused));
         let stream = session.finish().await.ok()??;
@@ -123,6 +130,13 @@ impl<H: Hook> HttpServerApp for Edge<H> {
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
+}
+
+/// Once nothing new is accepted, a kept connection is soon closed: its client finds whoever listens now.
+async fn patience_ends(mut shutdown: ShutdownWatch) {
+    // An error says that the sender is gone, and with it the gateway.
+    let _ = shutdown.wait_for(|shutdown| *shutdown).await;
+    tokio::time::sleep(limits::LAST_REQUEST_WAIT).await;
 }
 
 /// What to tell a client whose head could not be read; `None` when nobody listens any more.
