@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -15,8 +16,9 @@ use super::{Log, Message, Request, Wire};
 pub const TOKEN: &str = "harness-token";
 
 /// How a gateway is to be started.
+#[derive(Clone)]
 pub struct Plan {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     config: String,
     environment: Vec<(String, String)>,
 }
@@ -28,14 +30,14 @@ pub struct Gateway {
     pub admin: SocketAddr,
     pub log: Log,
     child: Child,
-    folder: TempDir,
+    plan: Plan,
 }
 
 impl Plan {
     /// `config` without what every gateway here gets: a state folder, free ports, JSON lines. A section it
     /// writes itself is left alone.
     pub fn new(config: &str) -> Self {
-        Self { folder: TempDir::new().unwrap(), config: config.to_owned(), environment: Vec::new() }
+        Self { folder: Arc::new(TempDir::new().unwrap()), config: config.to_owned(), environment: Vec::new() }
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -54,12 +56,10 @@ impl Plan {
         self.folder.path()
     }
 
-    fn spawn(&self) -> Child {
-        let file = self.folder.path().join("hookway.toml");
-        fs::write(&file, whole(&self.config)).unwrap();
+    fn spawn(&self, arguments: &[&str]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_hookway"))
-            .arg("-c")
-            .arg(file)
+            .args(["-c", "hookway.toml"])
+            .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -75,17 +75,29 @@ impl Plan {
 
     /// Starts the gateway and waits until it serves.
     pub async fn start(self) -> Gateway {
-        let mut child = self.spawn();
-        let log = Log::read(child.stderr.take().unwrap());
-        let serving = log.message("serving").await;
-        let address = |key: &str| serving[key].as_str().unwrap().parse().unwrap();
-        Gateway { data: address("data"), admin: address("admin"), log, child, folder: self.folder }
+        fs::write(self.folder.path().join("hookway.toml"), whole(&self.config)).unwrap();
+        let child = self.spawn(&[]);
+        Gateway::serving(child, self).await
     }
 }
 
 impl Gateway {
     pub async fn start(config: &str) -> Self {
         Plan::new(config).start().await
+    }
+
+    async fn serving(mut child: Child, plan: Plan) -> Self {
+        let log = Log::read(child.stderr.take().unwrap());
+        let serving = log.message("serving").await;
+        let address = |key: &str| serving[key].as_str().unwrap().parse().unwrap();
+        Self { data: address("data"), admin: address("admin"), log, child, plan }
+    }
+
+    /// Starts the program once more and has this one hand its sockets over; waits until the new one serves.
+    pub async fn upgrade(&self) -> Self {
+        let child = self.plan.spawn(&["--upgrade"]);
+        self.signal(Signal::QUIT);
+        Self::serving(child, self.plan.clone()).await
     }
 
     /// A connection to the data plane.
@@ -146,7 +158,7 @@ impl Gateway {
 
     /// The folder of the configuration.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.plan.folder()
     }
 
     /// What the gateway holds of physical memory now, in bytes.

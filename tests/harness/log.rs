@@ -48,13 +48,30 @@ impl Log {
 
     /// The first line, written already or to come, that `is_it`.
     pub async fn find(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.nth(1, what, is_it).await
+    }
+
+    /// The `number`th line, from 1, written already or to come, that `is_it`.
+    pub async fn nth(&self, number: usize, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let mut written = self.0.subscribe();
-        let looking = written.wait_for(|written| written.ended || written.lines.iter().any(&is_it));
-        let found = match tokio::time::timeout(PATIENCE, looking).await {
-            Ok(written) => written.unwrap().lines.iter().find(|line| is_it(line)).cloned(),
-            Err(_) => None,
-        };
-        found.unwrap_or_else(|| panic!("no log line is {what}:\n{}", self.text()))
+        let mut found = (0, 0, None);
+        let looking = written.wait_for(|written| {
+            // Each line is looked at once, however many there are.
+            let (seen, count, last) = &mut found;
+            for line in &written.lines[*seen..] {
+                if *count < number && is_it(line) {
+                    *count += 1;
+                    *last = Some(line.clone());
+                }
+            }
+            *seen = written.lines.len();
+            written.ended || *count == number
+        });
+        let came = tokio::time::timeout(PATIENCE, looking).await.is_ok();
+        match found {
+            (_, count, Some(line)) if came && count == number => line,
+            _ => panic!("no log line is {what}:\n{}", self.text()),
+        }
     }
 
     /// Waits until the process has closed its standard error, as it does when it ends.
