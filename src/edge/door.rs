@@ -11,8 +11,8 @@ use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 
-use super::Edge;
 use super::prompt::Prompt;
+use super::{Edge, patience_ends};
 use crate::hook::Hook;
 
 /// What a client of HTTP/2 sends first (RFC 9113 section 3.4).
@@ -43,7 +43,10 @@ impl<H: Hook> ServerApp for Door<H> {
             return self.http1.process_new(stream, shutdown).await;
         }
         let mut stream = stream.into_any().downcast::<Plain>().expect("clear text comes from a plain socket");
-        let begun = tokio::time::timeout(self.patience, begins_with_preface(&mut stream)).await;
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(self.patience, begins_with_preface(&mut stream)) => begun,
+            () = patience_ends(shutdown.clone()) => return None,
+        };
         match begun {
             Ok(Ok(Some(true))) => self.h2c.process_new(stream, shutdown).await,
             Ok(Ok(Some(false))) => self.http1.process_new(Box::new(Prompt::new(stream)), shutdown).await,
