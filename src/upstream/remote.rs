@@ -9,6 +9,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
+use pingora_core::tls::{RootCertStore, load_ca_file_into_store, load_platform_certs_incl_env_into_store};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 
 use super::attempt::AttemptError;
@@ -53,7 +54,7 @@ impl Remote {
                 value
             });
         let mut options = ConnectorOptions::new(settings.idle_connections);
-        options.ca_file = settings.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+        options.ca_file = authorities(&settings)?;
         Ok(Self {
             metrics: Arc::new(metrics),
             peers: Peers::new(&settings),
@@ -210,6 +211,29 @@ impl Remote {
             session => self.connector.release_http_session(session, peer, idle).await,
         }
     }
+}
+
+/// The file of authorities a connector is made with; `None`: the system's. Pingora panics at what it cannot
+/// load, so it is loaded here before.
+fn authorities(settings: &OpenAiUpstream) -> Result<Option<String>, String> {
+    // A connector without TLS loads authorities too. In this file there are none.
+    const NOBODY: &str = "/dev/null";
+    if !settings.tls {
+        return Ok(Some(NOBODY.to_owned()));
+    }
+    let mut trusted = RootCertStore::empty();
+    let (loaded, whence) = match &settings.ca_file {
+        Some(file) => (load_ca_file_into_store(file, &mut trusted), format!("ca_file {}", file.display())),
+        None => {
+            let whence = "the system's certificate authorities (write a ca_file to use others)";
+            (load_platform_certs_incl_env_into_store(&mut trusted), whence.to_owned())
+        }
+    };
+    loaded.map_err(|error| format!("cannot load {whence}: {error}"))?;
+    if trusted.is_empty() {
+        return Err(format!("found nobody to trust in {whence}"));
+    }
+    Ok(settings.ca_file.as_ref().map(|file| file.to_string_lossy().into_owned()))
 }
 
 /// Writes the body and waits for the head. An upstream that answers early and stops reading fails the
