@@ -70,26 +70,17 @@ impl<H: Hook> Edge<H> {
             read = pingora_timeout::timeout(wait, session.read_request()) => read,
             () = patience_ends(shutdown.clone()), if reused => return None,
         };
-        match read {
-            Ok(Ok(true)) => {}
+        let fault = match read {
+            Ok(Ok(true)) => ambiguity(session).map(|message| Fault::new(Kind::BadRequest, message)),
             Ok(Ok(false)) => return None,
-            Ok(Err(error)) => {
-                if let Some(fault) = misread(&error) {
-                    refuse(session, &fault).await;
-                }
-                return None;
-            }
+            Ok(Err(error)) => Some(misread(&error)?),
             Err(_) => {
-                refuse(
-                    session,
-                    &Fault::new(Kind::RequestTimeout, "The request header did not arrive in time."),
-                )
-                .await;
-                return None;
+                let message = "The request header did not arrive in time.";
+                Some(Fault::new(Kind::RequestTimeout, message))
             }
-        }
-        if let Some(message) = ambiguity(session) {
-            refuse(session, &Fault::new(Kind::BadRequest, message)).await;
+        };
+        if let Some(fault) = fault {
+            refuse(session, &fault, self.limits.write_timeout).await;
             return None;
         }
         Some(session.req_header().as_owned_parts())
@@ -188,7 +179,7 @@ fn has_length(header: &[u8]) -> bool {
 }
 
 /// Answers a request that never became one, and closes.
-async fn refuse(session: &mut ServerSession, fault: &Fault) {
+async fn refuse(session: &mut ServerSession, fault: &Fault, write_timeout: Duration) {
     session.set_keepalive(None);
     let body = error_body(&fault.api_error());
     let mut headers = HeaderMap::new();
@@ -197,9 +188,11 @@ async fn refuse(session: &mut ServerSession, fault: &Fault) {
     let sent = async {
         session::write_head(session, fault.status(), headers).await?;
         session.write_response_body(body, true).await?;
-        session.finish_body().await
+        session.finish_body().await?;
+        session.shutdown().await;
+        Ok(())
     };
-    if sent.await.is_err() {
+    if session::in_time(write_timeout, sent).await.is_err() {
         tracing::debug!("a client left before it could be told what was wrong with its request");
     }
 }

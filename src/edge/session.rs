@@ -192,7 +192,7 @@ impl Downstream for Session {
 }
 
 /// A write that Pingora itself puts no bound on.
-async fn in_time(
+pub(super) async fn in_time(
     bound: Duration,
     write: impl Future<Output = pingora_core::Result<()>>,
 ) -> pingora_core::Result<()> {
