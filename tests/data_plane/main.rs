@@ -4,16 +4,20 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod authority;
 mod bad_http;
 mod bodies;
 mod connections;
 mod fields;
+mod http2;
 mod leaving;
+mod multiplexed;
 mod pass_through;
 mod paths;
 mod retries;
 mod seeing;
 mod streams;
+mod tls;
 
 use harness::{End, Message, Wire};
 use serde_json::Value;

@@ -79,6 +79,14 @@ impl Plan {
         let child = self.spawn(&[]);
         Gateway::serving(child, self).await
     }
+
+    /// Starts a gateway that will not serve: how it ends, and what it says.
+    pub async fn refused(self) -> (ExitStatus, String) {
+        let mut child = self.spawn();
+        let log = Log::read(child.stderr.take().unwrap());
+        log.ended().await;
+        (child.wait().unwrap(), log.text())
+    }
 }
 
 impl Gateway {
