@@ -88,10 +88,14 @@ async fn body<H: Hook, D: Downstream>(
     while let Some(chunk) = next {
         let last = exchange.is_whole();
         usage.look(&chunk, !last);
-        client.write(chunk, last).await?;
-        next = if last { None } else { next_chunk(client, &mut exchange).await? };
+        request.record.usage = usage.found;
+        if last {
+            exchange.release().await;
+            return Ok(client.write(chunk, true).await?);
+        }
+        client.write(chunk, false).await?;
+        next = next_chunk(client, &mut exchange).await?;
     }
-    request.record.usage = usage.found;
     exchange.release().await;
     Ok(client.finish().await?)
 }
