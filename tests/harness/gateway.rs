@@ -82,7 +82,7 @@ impl Plan {
 
     /// Starts a gateway that will not serve: how it ends, and what it says.
     pub async fn refused(self) -> (ExitStatus, String) {
-        let mut child = self.spawn();
+        let mut child = self.spawn(&[]);
         let log = Log::read(child.stderr.take().unwrap());
         log.ended().await;
         (child.wait().unwrap(), log.text())
