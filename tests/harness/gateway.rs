@@ -73,16 +73,20 @@ impl Plan {
             .expect("the program was just built")
     }
 
+    fn spawn_first(&self) -> Child {
+        fs::write(self.folder.path().join("hookway.toml"), whole(&self.config)).unwrap();
+        self.spawn(&[])
+    }
+
     /// Starts the gateway and waits until it serves.
     pub async fn start(self) -> Gateway {
-        fs::write(self.folder.path().join("hookway.toml"), whole(&self.config)).unwrap();
-        let child = self.spawn(&[]);
+        let child = self.spawn_first();
         Gateway::serving(child, self).await
     }
 
     /// Starts a gateway that will not serve: how it ends, and what it says.
     pub async fn refused(self) -> (ExitStatus, String) {
-        let mut child = self.spawn(&[]);
+        let mut child = self.spawn_first();
         let log = Log::read(child.stderr.take().unwrap());
         log.ended().await;
         (child.wait().unwrap(), log.text())
