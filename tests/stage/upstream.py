@@ -1,6 +1,7 @@
 """An upstream that does what the asked model's name says, and counts how often it was asked.
 
-`status-500` answers with that status, `cut` breaks a stream off, `slow` never answers; any other model answers `hello`.
+`status-500` answers with that status, `cut` breaks a stream off, `slow` answers once it is released; any other model
+answers `hello` at once.
 """
 
 import collections
@@ -16,8 +17,8 @@ class Upstream:
     """Serves on a free port of this machine while its context is open."""
 
     def __init__(self):
-        self._asked, self._lock = collections.Counter(), threading.Lock()
-        self._ending = threading.Event()
+        self._asked, self._changed = collections.Counter(), threading.Condition()
+        self._released = threading.Event()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.upstream = self
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
@@ -27,21 +28,31 @@ class Upstream:
         return self
 
     def __exit__(self, *_):
-        self._ending.set()
+        self.release()
         self._server.shutdown()
         self._server.server_close()
 
     def asked(self, model):
         """How many requests for this model came here."""
-        with self._lock:
+        with self._changed:
             return self._asked[model]
 
-    def count(self, model):
-        with self._lock:
-            self._asked[model] += 1
+    def wait_until_asked(self, model, seconds=10):
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._asked[model], seconds):
+                raise AssertionError(f"nobody asked for {model}")
 
-    def wait_for_the_end(self):
-        self._ending.wait()
+    def release(self):
+        """Lets `slow` answer."""
+        self._released.set()
+
+    def count(self, model):
+        with self._changed:
+            self._asked[model] += 1
+            self._changed.notify_all()
+
+    def wait_for_release(self):
+        self._released.wait()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,11 +74,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         model = request["model"]
         self.server.upstream.count(model)
+        if model == "slow":
+            self.server.upstream.wait_for_release()
         if model.startswith("status-"):
             self.refuse(int(model.removeprefix("status-")[:3]), f"{model} was asked for")
-        elif model == "slow":
-            self.server.upstream.wait_for_the_end()
-            self.close_connection = True
         elif model == "cut":
             self.stream(request, cut=True)
         elif self.path == "/v1/embeddings":

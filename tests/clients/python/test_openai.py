@@ -1,5 +1,6 @@
 """OpenAI's official Python client, changed in nothing but its base_url, talks to the gateway as to the API."""
 
+import asyncio
 import base64
 import pathlib
 import sys
@@ -196,19 +197,19 @@ class Failures(Client):
         self.assertEqual(chunks[-1].usage.total_tokens, 0)
 
 
-class AsyncAnswers(unittest.IsolatedAsyncioTestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.gateway, _ = cls.enterClassContext(scene())
+class AsyncAnswers(Client):
+    def test_the_async_client_leaves_a_stream_early_and_is_served_again(self):
+        async def leave_and_return():
+            async with openai.AsyncOpenAI(base_url=f"{self.gateway.url}/v1", api_key="sk-test") as client:
+                create = client.chat.completions.create
+                stream = await create(model="echo", messages=user("one two three"), stream=True)
+                async for chunk in stream:
+                    if chunk.choices[0].delta.content:
+                        break
+                await stream.close()
+                return await create(model="echo", messages=user("still there?"))
 
-    async def test_the_async_client_streams_and_leaves_early(self):
-        async with openai.AsyncOpenAI(base_url=f"{self.gateway.url}/v1", api_key="sk-test") as client:
-            stream = await client.chat.completions.create(model="echo", messages=user("one two three"), stream=True)
-            async for chunk in stream:
-                if chunk.choices[0].delta.content:
-                    break
-            await stream.close()
-            answer = await client.chat.completions.create(model="echo", messages=user("still there?"))
+        answer = asyncio.run(leave_and_return())
         self.assertEqual(answer.choices[0].message.content, "still there?")
 
 
