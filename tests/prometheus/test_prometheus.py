@@ -109,9 +109,12 @@ class Scrape(unittest.TestCase):
         self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
         self.assertIn('hookway_hook_calls_total{hook="onRequest",outcome="patch",plugin="redact"} 1', metrics)
 
-    def test_promtool_takes_the_shipped_configuration(self):
-        command = ["promtool", "check", "config", "--syntax-only", ROOT / "config/prometheus.yml"]
-        checked = subprocess.run(command, text=True, capture_output=True)
+    def test_promtool_takes_the_shipped_configuration_beside_a_token(self):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(ROOT / "config/prometheus.yml", folder)
+            shutil.copy(self.gateway.token_file, folder)
+            command = ["promtool", "check", "config", f"{folder}/prometheus.yml"]
+            checked = subprocess.run(command, text=True, capture_output=True)
         self.assertEqual((checked.returncode, checked.stderr), (0, ""))
 
 
