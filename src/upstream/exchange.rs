@@ -54,6 +54,8 @@ struct Network {
     session: HttpSession,
     peer: Arc<HttpPeer>,
     reused: bool,
+    /// The request asks to go on in another protocol.
+    upgrade: bool,
     /// The whole request went out, so the connection may serve another.
     request_done: bool,
     deadline: Instant,
@@ -111,7 +113,16 @@ impl Exchange {
         measured: Measured,
     ) -> Self {
         let deadline = Instant::now() + remote.settings.total_timeout;
-        let network = Network { remote, session, peer, reused, request_done: false, deadline, measured };
+        let network = Network {
+            remote,
+            session,
+            peer,
+            reused,
+            upgrade: false,
+            request_done: false,
+            deadline,
+            measured,
+        };
         Self { inner: Inner::Network(Box::new(network)) }
     }
 
@@ -137,6 +148,7 @@ impl Exchange {
         body_follows: bool,
     ) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        network.upgrade = request.rules.upgrade;
         let http2 = matches!(network.session, HttpSession::H2(_));
         let header = network.remote.request_header(request, http2)?;
         network.session.set_write_timeout(Some(network.remote.settings.chunk_timeout));
@@ -178,6 +190,7 @@ impl Exchange {
             Ok(read) => read.map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte)),
             Err(_) => Err(network.out_of_time("header of the answer", wait, Phase::FirstByte)),
         };
+        let read = read.and_then(|()| network.check_protocol());
         if let Err(error) = read {
             return Err(network.measured.failed(error));
         }
@@ -268,6 +281,14 @@ impl Network {
                 return Ok(());
             }
         }
+    }
+
+    fn check_protocol(&self) -> Result<(), AttemptError> {
+        if self.upgrade || self.answer().status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        let message = "the upstream went over to a protocol nobody asked for";
+        Err(AttemptError::new(UpstreamCause::Cut, Phase::FirstByte, message))
     }
 
     /// The shorter of `wait` and what is left of the attempt.
