@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, HeaderValue, Version};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -83,7 +83,9 @@ impl<H: Hook> Edge<H> {
             refuse(session, &fault, self.limits.write_timeout).await;
             return None;
         }
-        Some(session.req_header().as_owned_parts())
+        let mut head = session.req_header().as_owned_parts();
+        join_cookies(&mut head);
+        Some(head)
     }
 }
 
@@ -153,6 +155,17 @@ fn is_too_large(error: &Error) -> bool {
     }
 }
 
+/// HTTP/2 may bring cookies in crumbs; outside of it they are one field (RFC 9113 section 8.2.3).
+fn join_cookies(head: &mut Parts) {
+    let crumbs: Vec<&[u8]> = head.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if head.version != Version::HTTP_2 || crumbs.len() < 2 {
+        return;
+    }
+    if let Ok(cookies) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        head.headers.insert(COOKIE, cookies);
+    }
+}
+
 /// What may be read in two ways, and so smuggle a request past a proxy (RFC 9112 sections 3.2 and 6.1).
 fn ambiguity(session: &ServerSession) -> Option<&'static str> {
     let http1 = session.as_http1()?;
@@ -183,8 +196,8 @@ async fn refuse(session: &mut ServerSession, fault: &Fault, write_timeout: Durat
     session.set_keepalive(None);
     let body = error_body(&fault.api_error());
     let mut headers = HeaderMap::new();
-    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    headers.insert(CONTENT_LENGTH, http::HeaderValue::from(body.len()));
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let sent = async {
         session::write_head(session, fault.status(), headers).await?;
         session.write_response_body(body, true).await?;
