@@ -35,24 +35,25 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
         rules: RequestRules { changes: &changes, identity: false, upgrade: is_upgrade(&head.headers) },
         length,
     };
-    let mut exchange = if upstream.is_echo() {
-        let body = intake::read_whole(client, lease.config.limits.body_bytes).await?;
-        upstream.send(outgoing, &body).await
+    let mut sending = length != Length::None && !upstream.is_echo();
+    let mut exchange = if sending {
+        upstream.open(outgoing).await
     } else {
+        let body = intake::read_whole(client, lease.config.limits.body_bytes).await?;
         tokio::select! {
             biased;
-            opened = upstream.open(outgoing) => opened,
-            gone = client.down.gone(), if length == Length::None => return Err(gone.into()),
+            sent = upstream.send(outgoing, &body) => sent,
+            gone = client.down.gone() => return Err(gone.into()),
         }
     }
     .map_err(|error| failed(upstream, &error))?;
 
-    let mut sending = length != Length::None && !upstream.is_echo();
-    if !sending {
-        exchange.end().await.map_err(|error| failed(upstream, &error))?;
-    }
-    while let Some(sent) = until_head(client, &mut exchange, sending).await? {
-        sending = sent.map_err(|error| failed(upstream, &error))?;
+    let mut answered = !sending;
+    while !answered {
+        match until_head(client, &mut exchange, sending).await? {
+            Some(sent) => sending = sent.map_err(|error| failed(upstream, &error))?,
+            None => answered = true,
+        }
     }
     answer(request, client, upstream, exchange, sending).await
 }
