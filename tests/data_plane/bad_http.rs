@@ -156,6 +156,29 @@ async fn a_slow_body_is_told_so_and_closed() {
 }
 
 #[tokio::test]
+async fn an_upload_that_is_slow_or_malformed_is_never_whole_at_the_upstream() {
+    let mut upstream = Upstream::by_hand().await;
+    let config = format!("[limits]\nbody_timeout = \"300ms\"\n{}", upstream.entry("up", ""));
+    let gateway = Gateway::start(&config).await;
+    let upload = Request::new("POST", "/v1/files");
+    let chunked = upload.clone().field("transfer-encoding", "chunked");
+    for (request, body, status, code) in [
+        (upload.field("content-length", "100"), "half", 408, "request_timeout"),
+        (chunked.clone(), "4\r\nhalf\r\n", 408, "request_timeout"),
+        (chunked, "4\r\nhalf\r\nzz\r\n", 400, "bad_request"),
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(request.head_bytes()).await;
+        let mut call = upstream.call().await;
+        client.send(body).await;
+        let answer = client.answer().await;
+        assert_refused(&answer, status, code);
+        assert_eq!(answer.get("connection"), Some("close"));
+        assert!(call.wire.body(&call.head).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_its_request_reaches_nobody() {
     let (upstream, gateway) = peers("").await;
     let request = Request::chat(HELLO).bytes();

@@ -104,17 +104,20 @@ async fn a_pooled_connection_that_died_unseen_costs_nothing() {
 #[tokio::test]
 async fn a_pooled_connection_that_dies_under_a_request_costs_nothing() {
     let upstream = Upstream::scripted(|request| match request.number {
-        1 => Answer::raw("").then_reset(),
+        1 | 4 => Answer::raw("").then_reset(),
         _ => Answer::hello(),
     })
     .await;
-    let gateway = Gateway::start(&upstream.entry("up", "")).await;
-    for _ in 0..2 {
-        let answer = gateway.ask(&Request::chat(HELLO)).await;
-        assert_eq!(answer.status(), 200);
-        assert_eq!(gateway.access(&answer).await["attempts"], 1);
+    for request in [Request::chat(HELLO), Request::get("/v1/files")] {
+        let gateway = Gateway::start(&upstream.entry("up", "")).await;
+        let before = (upstream.connections(), upstream.received().len());
+        for _ in 0..2 {
+            let answer = gateway.ask(&request).await;
+            assert_eq!(answer.status(), 200, "{request:?}");
+            assert_eq!(gateway.access(&answer).await["attempts"], 1);
+        }
+        assert_eq!((upstream.connections() - before.0, upstream.received().len() - before.1), (2, 3));
     }
-    assert_eq!((upstream.connections(), upstream.received().len()), (2, 3));
 }
 
 #[tokio::test]

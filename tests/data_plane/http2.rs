@@ -46,6 +46,18 @@ async fn both_versions_are_spoken_on_one_port() {
 }
 
 #[tokio::test]
+async fn cookies_that_came_in_crumbs_are_one_field_again() {
+    let upstream = harness::Upstream::answering(harness::Answer::hello()).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut request = post(CHAT);
+    for crumb in ["a=1", "b=2"] {
+        request.headers_mut().append("cookie", crumb.parse().unwrap());
+    }
+    assert_eq!(Client::open(gateway.data).await.ask(request, HELLO).await.status, 200);
+    assert_eq!(upstream.only().head.get("cookie"), Some("a=1; b=2"));
+}
+
+#[tokio::test]
 async fn many_requests_share_a_connection() {
     let upstream = harness::Upstream::scripted(|request| harness::Answer::json(200, &request.text())).await;
     let gateway = Gateway::start(&upstream.entry("up", "")).await;

@@ -105,6 +105,6 @@ async fn a_client_that_takes_nothing_is_given_up_on() {
     let mut call = upstream.call().await;
     call.answer(Answer::head(200, &[("content-length", &(64 << 20).to_string())])).await;
     // More than all buffers in between hold.
-    while call.wire.try_send([0; 64 << 10]).await.is_ok() {}
+    while call.wire.try_send(vec![0; 64 << 10]).await.is_ok() {}
     assert_eq!(outcome_of_the_only_request(&gateway).await, "client_gone");
 }

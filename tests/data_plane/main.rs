@@ -5,6 +5,7 @@
 mod harness;
 
 mod authority;
+mod bad_answers;
 mod bad_http;
 mod bodies;
 mod connections;

@@ -37,6 +37,8 @@ async fn what_is_not_there_or_not_allowed_is_told_in_openais_form() {
         assert_refused(&answer, 405, "method_not_allowed");
         assert!(answer.get("allow").is_some_and(|allow| allow.contains("POST")), "{answer:?}");
     }
+    let head = client.ask(&Request::new("HEAD", "/nowhere")).await;
+    assert_eq!((head.status(), head.body.len()), (404, 0));
     for path in ["/v1/../admin", "/v1/files/%2e%2e/x", "/v1/./files", "/v1/files/..%2fx"] {
         assert_refused(&client.ask(&Request::get(path)).await, 400, "bad_request");
     }
