@@ -67,12 +67,18 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         ("state.dir", old.state_dir != new.state_dir),
         ("log.format", old.log.format != new.log.format),
         ("log.level", old.log.level != new.log.level),
+        ("log.access", old.log.access != new.log.access),
+        ("limits.header_timeout", old.limits.header_timeout != new.limits.header_timeout),
+        ("limits.body_timeout", old.limits.body_timeout != new.limits.body_timeout),
+        ("limits.idle_timeout", old.limits.idle_timeout != new.limits.idle_timeout),
+        ("limits.write_timeout", old.limits.write_timeout != new.limits.write_timeout),
     ];
     let live = [
         ("plugins", old.plugins != new.plugins),
-        ("limits", old.limits != new.limits),
+        ("limits.header_size", old.limits.header_bytes != new.limits.header_bytes),
+        ("limits.body_size", old.limits.body_bytes != new.limits.body_bytes),
+        ("limits.requests_in_flight", old.limits.requests_in_flight != new.limits.requests_in_flight),
         ("shutdown.grace", old.shutdown_grace != new.shutdown_grace),
-        ("log.access", old.log.access != new.log.access),
         ("reload.watch", old.watch != new.watch),
         ("route", old.routes != new.routes),
     ];
@@ -126,10 +132,13 @@ mod tests {
     fn what_needs_a_restart_is_told_apart_from_what_does_not() {
         let old = config("");
         let new = config(
-            "listen.address = \"127.0.0.1:9\"\nstate.dir = \"x\"\nlimits.body_size = \"1MiB\"\nlog.access = false",
+            "listen.address = \"127.0.0.1:9\"\nstate.dir = \"x\"\nlog.access = false\n\
+             limits = { body_size = \"1MiB\", body_timeout = \"1s\" }",
         );
         let changes = diff(&old, &new);
-        assert_eq!(changes.restart, ["listen.address", "listen.upgrade_socket", "state.dir"]);
-        assert_eq!(changes.live, ["plugins", "limits", "log.access"]);
+        let restart =
+            ["listen.address", "listen.upgrade_socket", "state.dir", "log.access", "limits.body_timeout"];
+        assert_eq!(changes.restart, restart);
+        assert_eq!(changes.live, ["plugins", "limits.body_size"]);
     }
 }
