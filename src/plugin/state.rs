@@ -116,6 +116,12 @@ impl Shared {
     }
 
     pub(super) fn withdraw(&self, broken: bool) {
+        {
+            let mut status = self.lock();
+            if status.state == PluginState::Active {
+                status.state = PluginState::Degraded;
+            }
+        }
         self.set_current(if broken {
             Current::Down {
                 cause: Cause::Broken,
