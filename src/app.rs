@@ -1,7 +1,8 @@
 //! Assembly: what is built in which order, and how it ends.
 //!
 //! Sockets are bound first, so that a taken port is told before anything starts; then plugins; then requests
-//! are accepted. The end runs the other way, and the control listener answers until the last.
+//! are accepted. An upgrade takes the sockets of the running gateway over once it could serve them. The end runs
+//! the other way, and the control listener answers until the last.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,12 +56,8 @@ pub enum Ended {
 pub fn serve(options: Options) -> anyhow::Result<Ended> {
     let Options { config, config_path, environment, upgrade } = options;
     let _log = logging::init(&config.log)?;
-    let sockets = if upgrade {
-        let path = config.listen.upgrade_socket.as_deref();
-        Sockets::take_over(path.context("an upgrade needs [listen] upgrade_socket in the configuration")?)?
-    } else {
-        Sockets::bind(config.listen.address, config.admin.address)?
-    };
+    let bound =
+        if upgrade { None } else { Some(Sockets::bind(config.listen.address, config.admin.address)?) };
     let (token, token_source) = token::load(
         environment.get(token::ENV).map(String::as_str),
         config.admin.token_file.as_deref(),
@@ -82,7 +79,7 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
         control: control.handle().clone(),
     };
     let source = Source { path: config_path, environment };
-    let ended = control.block_on(run(source, config, ground, sockets, token))?;
+    let ended = control.block_on(run(source, config, ground, bound, token))?;
     // What still runs there are connections that were cut, and waits for peers that no longer matter.
     data.shutdown_background();
     control.shutdown_timeout(Duration::from_millis(100));
@@ -120,16 +117,27 @@ async fn run(
     source: Source,
     config: Config,
     ground: Ground,
-    sockets: Sockets,
+    bound: Option<Sockets>,
     token: Token,
 ) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
-    let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
-    let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
     let (metrics, data) = (ground.metrics.clone(), ground.data.clone());
     let listen = config.listen.clone();
     let limits = config.limits.clone();
     let (lifecycle, published) = Lifecycle::start(source, config, ground).await?;
+    let sockets = match bound {
+        Some(sockets) => sockets,
+        // Last of all: until then the running gateway serves, and if anything failed it still does.
+        None => match take_over(listen.upgrade_socket.as_deref()).await {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                lifecycle.stop().await;
+                return Err(error);
+            }
+        },
+    };
+    let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
+    let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
 
     let relay = Arc::new(Relay::new(published.clone(), Recorder::new(metrics.clone()), token.clone()));
     let gateway = Arc::new(Gateway::new(lifecycle.clone(), published));
@@ -142,10 +150,18 @@ async fn run(
     let (stop_accepting, stopped) = watch::channel(false);
     let edge = Edge::new(relay.clone(), limits);
     let tls = listen.tls.clone();
-    let accepting = data.spawn(async move { edge::accept(edge, sockets.data, tls.as_ref(), stopped).await });
+    let mut accepting =
+        data.spawn(async move { edge::accept(edge, sockets.data, tls.as_ref(), stopped).await });
     announce(data_address, admin_address);
 
-    let end = signals.until_the_end(&lifecycle, listen.upgrade_socket.as_deref(), &handed_over).await;
+    let end = tokio::select! {
+        end = signals.until_the_end(&lifecycle, listen.upgrade_socket.as_deref(), &handed_over) => end,
+        broken = &mut accepting => {
+            lifecycle.stop().await;
+            broken.context("the data plane broke")??;
+            anyhow::bail!("the data plane ended by itself");
+        }
+    };
     tracing::info!(signal = end.signal(), in_flight = relay.in_flight().count(), "shutting down");
     gateway.draining();
     stop_accepting.send_replace(true);
@@ -267,6 +283,13 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Blocks while the running gateway is waited for.
+async fn take_over(path: Option<&Path>) -> anyhow::Result<Sockets> {
+    let path = path.context("an upgrade needs [listen] upgrade_socket in the configuration")?.to_owned();
+    tracing::info!(at = %path.display(), "waiting for the sockets of the running gateway");
+    tokio::task::spawn_blocking(move || Sockets::take_over(&path)).await?
 }
 
 /// Blocks while the new gateway is waited for, so it runs beside the signals' thread.

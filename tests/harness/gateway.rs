@@ -73,23 +73,15 @@ impl Plan {
             .expect("the program was just built")
     }
 
-    fn spawn_first(&self) -> Child {
-        fs::write(self.folder.path().join("hookway.toml"), whole(&self.config)).unwrap();
-        self.spawn(&[])
-    }
-
     /// Starts the gateway and waits until it serves.
     pub async fn start(self) -> Gateway {
-        let child = self.spawn_first();
-        Gateway::serving(child, self).await
+        Gateway::first(self).serving().await
     }
 
     /// Starts a gateway that will not serve: how it ends, and what it says.
     pub async fn refused(self) -> (ExitStatus, String) {
-        let mut child = self.spawn_first();
-        let log = Log::read(child.stderr.take().unwrap());
-        log.ended().await;
-        (child.wait().unwrap(), log.text())
+        let mut gateway = Gateway::first(self);
+        (gateway.exited().await, gateway.log.text())
     }
 }
 
@@ -98,18 +90,38 @@ impl Gateway {
         Plan::new(config).start().await
     }
 
-    async fn serving(mut child: Child, plan: Plan) -> Self {
+    fn first(plan: Plan) -> Self {
+        fs::write(plan.folder.path().join("hookway.toml"), whole(&plan.config)).unwrap();
+        Self::spawned(plan, &[])
+    }
+
+    /// A gateway that may not serve yet, in hands that end it.
+    fn spawned(plan: Plan, arguments: &[&str]) -> Self {
+        let mut child = plan.spawn(arguments);
         let log = Log::read(child.stderr.take().unwrap());
-        let serving = log.message("serving").await;
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { data: unknown, admin: unknown, log, child, plan }
+    }
+
+    async fn serving(mut self) -> Self {
+        let serving = self.log.message("serving").await;
         let address = |key: &str| serving[key].as_str().unwrap().parse().unwrap();
-        Self { data: address("data"), admin: address("admin"), log, child, plan }
+        (self.data, self.admin) = (address("data"), address("admin"));
+        self
     }
 
     /// Starts the program once more and has this one hand its sockets over; waits until the new one serves.
     pub async fn upgrade(&self) -> Self {
-        let child = self.plan.spawn(&["--upgrade"]);
+        let next = Self::spawned(self.plan.clone(), &["--upgrade"]);
+        next.log.message("waiting for the sockets of the running gateway").await;
         self.signal(Signal::QUIT);
-        Self::serving(child, self.plan.clone()).await
+        next.serving().await
+    }
+
+    /// Starts the program once more with a configuration that keeps it from serving: how it ends, and what it says.
+    pub async fn failed_upgrade(&self) -> (ExitStatus, String) {
+        let mut next = Self::spawned(self.plan.clone(), &["--upgrade"]);
+        (next.exited().await, next.log.text())
     }
 
     /// A connection to the data plane.
