@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Gateway, HELLO, Request, STREAM, Upstream, event};
 use crate::plugins::{Folder, misbehave, start, verdict};
+use crate::processes::ready;
 
 const OVERLOADED: &str =
     r#"{"error":{"message":"try later","type":"server_error","param":null,"code":"busy"}}"#;
@@ -77,6 +78,16 @@ async fn a_plugin_is_told_what_failed() {
 }
 
 #[tokio::test]
+async fn a_plugin_is_told_what_was_noted_before_the_upstream_was_asked() {
+    let note = json!({"action": "continue", "metadata": {"team": "red"}});
+    let notes = Folder::misbehaving("notes").hook("onRequest", json!({"headers": []}));
+    let notes = notes.mode("echo_verdict").config(json!({ "verdict": note }));
+    let (gateway, _upstream) = behind(vec![busy()], &[notes, rescuer("rescuer")]).await;
+    let told = gateway.ask(&misbehave("show_call")).await.json();
+    assert_eq!(told["meta"]["metadata"], json!({"team": "red"}));
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_failure_to_connect() {
     let upstream = Upstream::answering(Answer::hello()).await;
     let gateway = start(&upstream.entry("up", ""), &[rescuer("rescuer")]).await;
@@ -108,12 +119,14 @@ def tell(call):
 async fn retry_asks_the_same_upstream_again_with_the_patch_after_the_delay() {
     let (gateway, upstream) = behind(vec![busy(), Answer::hello()], &[rescuer("rescuer")]).await;
     let asked = Instant::now();
-    let retry = json!({"action": "retry", "delayMs": 300, "patch": {"max_tokens": 5}});
+    let headers = json!({"set": {"x-again": "1"}});
+    let retry = json!({"action": "retry", "delayMs": 300, "patch": {"max_tokens": 5}, "headers": headers});
     let answer = gateway.ask(&verdict(&retry)).await;
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert!(asked.elapsed() >= Duration::from_millis(300));
     let [first, second] = &upstream.received()[..] else { panic!("two attempts") };
-    assert_eq!(first.text(), HELLO);
+    assert_eq!((first.text().as_str(), first.head.get("x-again")), (HELLO, None));
+    assert_eq!(second.head.get("x-again"), Some("1"));
     let body: Value = serde_json::from_slice(&second.body).unwrap();
     assert_eq!(body["max_tokens"], 5);
     assert_eq!(gateway.access(&answer).await["attempts"], 2);
@@ -190,13 +203,31 @@ async fn error_hooks_run_in_reverse_and_the_first_that_speaks_is_heard() {
 
 #[tokio::test]
 async fn open_is_the_upstreams_own_error_and_closed_the_plugins() {
-    for (policy, status) in [("open", 503), ("closed", 502)] {
-        let spec = json!({"onFailure": policy});
-        let plugin = Folder::misbehaving("fails").without_hook("onRequest").hook("onError", spec);
-        let (gateway, _upstream) = behind(vec![busy()], &[plugin]).await;
-        let answer = gateway.ask(&misbehave("error_frame")).await;
-        assert_eq!(answer.status(), status, "{answer:?}");
-        assert_eq!(answer.text() == OVERLOADED, policy == "open");
+    let ways = [
+        ("never_answer", "timeout", 504),
+        ("exit_mid_call", "unavailable", 503),
+        ("garbage", "protocol", 502),
+        ("error_frame", "error", 502),
+        (r#"echo_verdict={"action":"replace"}"#, "malformed", 502),
+        (r#"echo_verdict={"action":"retry","patch":{"model":"other"}}"#, "malformed", 502),
+    ];
+    for policy in ["open", "closed"] {
+        let spec = json!({"onFailure": policy, "timeoutMs": 1_000, "mutates": ["/messages"]});
+        let (gateway, upstream) = behind(vec![busy()], &[rescuer("fails").hook("onError", spec)]).await;
+        let mut lives = 1;
+        for (mode, cause, status) in ways {
+            let answer = gateway.ask(&misbehave(mode)).await;
+            let ran = hooks(&gateway, &answer).await;
+            assert!(ran.starts_with(&format!("fails.onError={cause}:{policy}/")), "{mode}: {ran}");
+            if policy == "open" {
+                assert_eq!((answer.status(), answer.text().as_str()), (503, OVERLOADED), "{mode}");
+            } else {
+                assert_eq!((answer.status(), answer.get("x-hookway-cause")), (status, Some(cause)), "{mode}");
+            }
+            lives += usize::from(matches!(cause, "unavailable" | "protocol"));
+            ready(&gateway.log, "fails", lives).await;
+        }
+        assert_eq!(upstream.received().len(), ways.len());
     }
 }
 

@@ -229,6 +229,31 @@ async fn a_plugin_that_keeps_timing_out_is_no_longer_waited_for_until_it_answers
 }
 
 #[tokio::test]
+async fn a_plugin_whose_every_answer_is_an_error_is_no_longer_asked() {
+    let gateway = start("", &[Folder::misbehaving("twin").mode("error_frame")]).await;
+    for _ in 0..20 {
+        assert_closed(&gateway.ask(&Request::chat(HELLO)).await, "twin", "error");
+    }
+    assert_closed(&gateway.ask(&Request::chat(HELLO)).await, "twin", "broken");
+    assert_eq!(gateway.metric("hookway_plugin_breaker_state", &[("plugin", "twin")]).await, 2.0);
+}
+
+#[tokio::test]
+async fn what_a_full_socket_cannot_take_is_overload() {
+    let spec = json!({"body": "full", "timeoutMs": 2_000});
+    let gateway = start("", &[Folder::misbehaving("twin").hook("onRequest", spec)]).await;
+    // From here on it reads nothing, and the calls fill what lies between.
+    assert_closed(&gateway.ask(&misbehave("deaf")).await, "twin", "timeout");
+    let large = Request::chat(HELLO.replace("hello", &"x".repeat(65_000)));
+    let crowd = futures_util::future::join_all((0..250).map(|_| gateway.ask(&large))).await;
+    let overloaded = |answer: &&Message| answer.get("x-hookway-cause") == Some("overloaded");
+    let (refused, waited): (Vec<_>, Vec<_>) = crowd.iter().partition(overloaded);
+    assert!(!refused.is_empty() && !waited.is_empty(), "{} and {}", refused.len(), waited.len());
+    refused.iter().for_each(|answer| assert_closed(answer, "twin", "overloaded"));
+    waited.iter().for_each(|answer| assert!([503, 504].contains(&answer.status()), "{answer:?}"));
+}
+
+#[tokio::test]
 async fn a_chain_that_fails_open_at_one_plugin_goes_on_with_the_next() {
     let upstream = Upstream::answering(Answer::hello()).await;
     let open = json!({"onFailure": "open"});

@@ -143,6 +143,49 @@ async fn a_plugin_that_was_being_replaced_is_waited_for_too() {
     ended(pid).await;
 }
 
+const UPGRADABLE: &str =
+    "[listen]\naddress = \"127.0.0.1:0\"\nthreads = 2\nupgrade_socket = \"upgrade.sock\"\n";
+
+#[tokio::test]
+async fn a_stream_finishes_at_the_old_gateway_while_the_new_one_serves() {
+    let (mut old, mut client, mut call, _) = streaming(UPGRADABLE).await;
+    let new = old.upgrade().await;
+    assert_eq!(new.ask(&Request::get("/healthz")).await.status(), 200);
+    call.answer(Answer::raw("").chunk("data: [DONE]\n\n").last_chunk()).await;
+    assert_eq!(client.chunk().await.unwrap().unwrap(), b"data: [DONE]\n\n");
+    assert_eq!(client.chunk().await, Ok(None));
+    assert_eq!(old.exited().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_new_gateway_that_cannot_start_leaves_the_old_one_alone() {
+    let old = plan(UPGRADABLE, &[]).start().await;
+    old.rewrite("[[plugin]]\nname = \"absent\"\npath = \"nowhere\"\n");
+    let (status, told) = old.failed_upgrade().await;
+    assert_eq!(status.code(), Some(64), "{told}");
+    assert_eq!(old.ask(&Request::chat(HELLO)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_stream_over_http2_finishes_too() {
+    let mut upstream = Upstream::by_hand().await;
+    let mut gateway = start(&upstream.entry("up", ""), &[]).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let url = format!("http://{}/v1/chat/completions", gateway.data);
+    let request = client.post(url).header("content-type", "application/json").body(STREAM);
+    let asking = tokio::spawn(request.send());
+    let mut call = upstream.call().await;
+    call.body().await;
+    call.answer(Answer::stream_head().chunk(event("one"))).await;
+    let mut answer = asking.await.unwrap().unwrap();
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), event("one").as_bytes());
+    gateway.signal(Signal::TERM);
+    gateway.log.message("shutting down").await;
+    call.answer(Answer::raw("").chunk("data: [DONE]\n\n").last_chunk()).await;
+    assert_eq!(answer.text().await.unwrap(), "data: [DONE]\n\n");
+    assert_eq!(gateway.exited().await.code(), Some(0));
+}
+
 /// Asks without a pause until told to stop, on one connection as long as the gateway keeps it.
 async fn load(address: std::net::SocketAddr, keep: bool, stop: Arc<AtomicBool>) -> usize {
     let request = if keep { Request::chat(HELLO) } else { Request::chat(HELLO).field("connection", "close") };
@@ -160,8 +203,7 @@ async fn load(address: std::net::SocketAddr, keep: bool, stop: Arc<AtomicBool>) 
 
 #[tokio::test]
 async fn a_new_gateway_takes_the_sockets_over_and_no_request_fails() {
-    let base = "[listen]\naddress = \"127.0.0.1:0\"\nthreads = 2\nupgrade_socket = \"upgrade.sock\"\n";
-    let mut old = plan(base, &[Folder::misbehaving("twin")]).start().await;
+    let mut old = plan(UPGRADABLE, &[Folder::misbehaving("twin")]).start().await;
     let plugin = ready(&old.log, "twin", 1).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
