@@ -44,6 +44,7 @@
 mod call;
 mod link;
 mod outbox;
+mod socket;
 mod verdict;
 
 use std::error;
@@ -104,10 +105,7 @@ pub fn serve<P: Plugin>() -> ExitCode {
 fn run<P: Plugin>() -> Result<(), ServeError> {
     let stream = inherited_socket()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        stream.set_nonblocking(true)?;
-        serve_on::<P>(tokio::net::UnixStream::from_std(stream)?).await
-    })
+    runtime.block_on(serve_on::<P>(stream))
 }
 
 fn inherited_socket() -> Result<std::os::unix::net::UnixStream, ServeError> {

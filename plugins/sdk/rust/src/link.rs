@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,12 +17,10 @@ use hookway_wire::{
     Head, Hello, MetaError, PROTOCOL, Ready,
 };
 use serde_json::{Map, Value};
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
-use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::{Call, Error, Plugin, Verdict};
 
 /// Room for a read: a batch of small calls, or some parts of a large body.
@@ -78,11 +77,11 @@ impl Hook {
 }
 
 /// Serves one gateway on `stream` until it is gone or says stop. [`crate::serve`] is this on the inherited socket;
-/// a test can use one end of a pair.
-pub async fn serve_on<P: Plugin>(mut stream: UnixStream) -> Result<(), ServeError> {
-    let (reader, mut writer) = stream.split();
+/// a test can use one end of a pair. Must run inside a tokio runtime with I/O enabled.
+pub async fn serve_on<P: Plugin>(stream: UnixStream) -> Result<(), ServeError> {
+    let socket = &Socket::new(stream)?;
     let mut inbox =
-        Inbox { reader, bytes: BytesMut::with_capacity(READ_BYTES), decoder: Decoder::new(FRAME_BYTES_MAX) };
+        Inbox { socket, bytes: BytesMut::with_capacity(READ_BYTES), decoder: Decoder::new(FRAME_BYTES_MAX) };
     let mut outbox = Outbox::new(FRAME_BYTES_MAX, FRAME_BYTES_MAX);
     let served = match shake_hands::<P>(&mut inbox, &mut outbox).await {
         Ok(Some(plugin)) => {
@@ -93,7 +92,7 @@ pub async fn serve_on<P: Plugin>(mut stream: UnixStream) -> Result<(), ServeErro
                 running: HashMap::new(),
                 tasks: JoinSet::new(),
             };
-            link.run(inbox, &mut writer).await
+            link.run(inbox).await
         }
         Ok(None) => return Ok(()),
         Err(error) => Err(error),
@@ -102,12 +101,12 @@ pub async fn serve_on<P: Plugin>(mut stream: UnixStream) -> Result<(), ServeErro
         outbox.error(0, error.code(), error.to_string());
     }
     // The gateway may be gone already; then nobody misses these bytes.
-    let _ = flush(&mut outbox, &writer);
+    let _ = flush(&mut outbox, socket);
     served
 }
 
 struct Inbox<'a> {
-    reader: ReadHalf<'a>,
+    socket: &'a Socket,
     bytes: BytesMut,
     decoder: Decoder,
 }
@@ -122,7 +121,7 @@ impl Inbox<'_> {
         if self.bytes.capacity() - self.bytes.len() < READ_BYTES / 4 {
             self.bytes.reserve(READ_BYTES);
         }
-        Ok(self.reader.read_buf(&mut self.bytes).await? > 0)
+        Ok(self.socket.read(&mut self.bytes).await? > 0)
     }
 }
 
@@ -163,11 +162,12 @@ fn read_config<C: serde::de::DeserializeOwned>(config: Map<String, Value>) -> Re
     serde_json::from_value(Value::Object(config)).map_err(|error| ServeError::Config(error.into()))
 }
 
-fn flush(outbox: &mut Outbox, writer: &WriteHalf<'_>) -> io::Result<()> {
+fn flush(outbox: &mut Outbox, socket: &Socket) -> io::Result<()> {
     while !outbox.is_empty() {
-        match writer.try_write(outbox.chunk()) {
+        match socket.write(outbox.chunk()) {
             Ok(len) => outbox.sent(len),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
@@ -205,7 +205,8 @@ struct Link<'a, P> {
 }
 
 impl<P: Plugin> Link<'_, P> {
-    async fn run(mut self, mut inbox: Inbox<'_>, writer: &mut WriteHalf<'_>) -> Result<(), ServeError> {
+    async fn run(mut self, mut inbox: Inbox<'_>) -> Result<(), ServeError> {
+        let socket = inbox.socket;
         loop {
             while let Some(frame) = inbox.next()? {
                 if frame.kind == FrameType::Shutdown {
@@ -213,10 +214,10 @@ impl<P: Plugin> Link<'_, P> {
                 }
                 self.accept(frame)?;
             }
-            flush(self.outbox, writer)?;
+            flush(self.outbox, socket)?;
             tokio::select! {
                 open = inbox.fill() => if !open? { return Ok(()) },
-                ready = writer.writable(), if !self.outbox.is_empty() => ready?,
+                ready = socket.writable(), if !self.outbox.is_empty() => ready?,
                 Some(joined) = self.tasks.join_next() => self.finish(joined),
             }
         }

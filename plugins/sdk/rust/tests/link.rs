@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -82,7 +85,11 @@ struct Gateway {
 impl Gateway {
     fn start<P: Plugin>() -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
-        Self { stream, bytes: BytesMut::new(), plugin: tokio::spawn(serve_on::<P>(theirs)) }
+        Self {
+            stream,
+            bytes: BytesMut::new(),
+            plugin: tokio::spawn(serve_on::<P>(theirs.into_std().unwrap())),
+        }
     }
 
     async fn ready<P: Plugin>() -> Self {
@@ -300,4 +307,36 @@ async fn a_cancelled_call_is_dropped_and_holds_up_no_other() {
     gateway.stream.write_all(&recorded("cancel")).await.unwrap();
     DROPPED.notified().await;
     assert_eq!(gateway.ask("ping").await, recorded("pong"));
+}
+
+#[test]
+fn a_question_wakes_the_plugin_once() {
+    const QUESTIONS: u64 = 200;
+    let (mut gateway, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let parks = Arc::new(AtomicU64::new(0));
+    let counted = parks.clone();
+    let plugin = std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().on_thread_park(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        runtime.build().unwrap().block_on(serve_on::<Sample>(theirs)).unwrap();
+    });
+    let mut ask = |question: &str, answer: &str| {
+        gateway.write_all(&recorded(question)).unwrap();
+        let mut got = vec![0; recorded(answer).len()];
+        gateway.read_exact(&mut got).unwrap();
+        assert_eq!(got, recorded(answer));
+    };
+    ask("hello", "ready");
+    ask("ping", "pong");
+    let before = parks.load(Ordering::Relaxed);
+    for _ in 0..QUESTIONS {
+        ask("ping", "pong");
+    }
+    // The wait after the ping before, or the one after the last, may be counted or not yet.
+    let waits = parks.load(Ordering::Relaxed) - before;
+    assert!((QUESTIONS - 1..=QUESTIONS + 1).contains(&waits), "{waits} waits for {QUESTIONS} questions");
+    drop(gateway);
+    plugin.join().unwrap();
 }
