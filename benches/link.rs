@@ -34,11 +34,12 @@ fn main() -> ExitCode {
     if first.is_some_and(|first| first == "plugin") {
         return plugin();
     }
+    // Tests only want to see that it runs.
+    let usual = if cfg!(debug_assertions) { 10 * TURN } else { 20_000 };
     if cfg!(debug_assertions) {
-        eprintln!("a debug build says nothing about speed; run it as a bench");
-        return ExitCode::FAILURE;
+        println!("a debug build says nothing about speed; run it as a bench");
     }
-    let calls = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(20_000);
+    let calls = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(usual);
     for (name, mut runtime) in [
         ("current_thread", tokio::runtime::Builder::new_current_thread()),
         ("multi_thread, 2 workers", tokio::runtime::Builder::new_multi_thread()),
