@@ -53,7 +53,8 @@ impl Remote {
                 value.set_sensitive(true);
                 value
             });
-        let mut options = ConnectorOptions::new(settings.idle_connections);
+        // A pool of none keeps, for a while, whatever it is given.
+        let mut options = ConnectorOptions::new(settings.idle_connections.max(1));
         options.ca_file = authorities(&settings)?;
         Ok(Self {
             metrics: Arc::new(metrics),
@@ -203,6 +204,7 @@ impl Remote {
     pub(super) async fn take_back(&self, session: HttpSession, peer: &HttpPeer) {
         let idle = Some(limits::UPSTREAM_IDLE_TIMEOUT);
         match session {
+            HttpSession::H1(_) if self.settings.idle_connections == 0 => {}
             HttpSession::H1(session) if peer.options.alpn.get_max_http_version() == 1 => {
                 if let Some(stream) = session.reuse().await {
                     self.http1.release_stream(stream, peer.reuse_hash(), idle);

@@ -84,7 +84,7 @@ async fn a_large_body_and_a_large_answer_pass() {
 
 #[tokio::test]
 async fn refusals_are_errors_in_openais_form() {
-    let gateway = Gateway::start("[limits]\nbody_size = \"64KiB\"\nbody_timeout = \"300ms\"").await;
+    let gateway = Gateway::start("[limits]\nbody_size = \"64KiB\"\nbody_timeout = \"1s\"").await;
     let client = Client::open(gateway.data).await;
     assert_refused(&client.ask(post(CHAT), "{").await, 400, "bad_request");
     assert_refused(&client.ask(post("/nowhere"), "{}").await, 404, "not_found");

@@ -9,6 +9,7 @@ mod bad_answers;
 mod bad_http;
 mod bodies;
 mod connections;
+mod crowd;
 mod fields;
 mod http2;
 mod leaving;

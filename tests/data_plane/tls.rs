@@ -190,7 +190,7 @@ async fn an_authority_file_with_more_than_certificates_is_told_so() {
 #[tokio::test]
 async fn a_silent_client_over_tls_is_closed() {
     let authority = Authority::new();
-    let gateway = listening(&authority, "[limits]\nheader_timeout = \"100ms\"\n").await;
+    let gateway = listening(&authority, "[limits]\nheader_timeout = \"700ms\"\n").await;
     let mut client = Wire::new(authority.connect(gateway.data, &[]).await);
     let (_, end) = within("the end", client.until_end()).await;
     assert_eq!(end, End::Closed);
