@@ -130,6 +130,11 @@ impl Downstream for Session {
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, ClientError> {
+        if self.upgraded {
+            // Whoever speaks another protocol may be silent as long as it likes.
+            let part = self.inner.read_request_body().await;
+            return part.map_err(|error| self.unreadable(&error));
+        }
         // Over HTTP/2 Pingora waits for ever.
         let read = pingora_timeout::timeout(self.body_timeout, self.inner.read_request_body()).await;
         let part =
@@ -148,6 +153,9 @@ impl Downstream for Session {
 
     async fn start(&mut self, status: StatusCode, mut headers: HeaderMap) -> Result<(), ClientError> {
         self.upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
+        if self.upgraded {
+            self.inner.set_read_timeout(None);
+        }
         self.bodyless |= matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let untold = !self.bodyless && !self.upgraded && !headers.contains_key(CONTENT_LENGTH);
         if untold && self.chunks {

@@ -2,8 +2,7 @@
 //! size and type, WebSocket handshakes included.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::client::{Client, End};
 use super::downstream::Downstream;
@@ -12,7 +11,10 @@ use super::{Request, path_and_query};
 use crate::fault::{Fault, Kind};
 use crate::hook::{HeaderChanges, Hook, UpstreamCause};
 use crate::metrics::Outcome;
-use crate::upstream::{AttemptError, Exchange, Length, Outgoing, RequestRules, Upstream, strip_answer};
+use crate::upstream::{
+    AttemptError, Exchange, Length, Outgoing, RequestRules, Upstream, asks_for_web_socket, strip_agreement,
+    strip_answer,
+};
 
 /// Passes the request to the first upstream. No retry: its body is gone once it was sent.
 pub(super) async fn serve<H: Hook, D: Downstream>(
@@ -32,7 +34,11 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
         method: &head.method,
         path_and_query: &path_and_query,
         headers: &head.headers,
-        rules: RequestRules { changes: &changes, identity: false, upgrade: is_upgrade(&head.headers) },
+        rules: RequestRules {
+            changes: &changes,
+            identity: false,
+            upgrade: asks_for_web_socket(&head.headers),
+        },
         length,
     };
     let mut sending = length != Length::None && !upstream.is_echo();
@@ -96,7 +102,9 @@ async fn answer<H: Hook, D: Downstream>(
     let (status, from_upstream) = exchange.head();
     let mut headers = from_upstream.clone();
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
-    if !upgraded {
+    if upgraded {
+        strip_agreement(&mut headers);
+    } else {
         strip_answer(&mut headers);
     }
     request.record.outcome = match status {
@@ -133,14 +141,6 @@ async fn answer<H: Hook, D: Downstream>(
     }
     exchange.release().await;
     Ok(client.finish().await?)
-}
-
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
-        && headers
-            .get(CONNECTION)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.to_ascii_lowercase().contains("upgrade"))
 }
 
 fn failed(upstream: &Upstream, error: &AttemptError) -> End {

@@ -11,13 +11,16 @@ use crate::hook::HeaderChanges;
 /// The prefix of fields between the client and the gateway alone.
 const OWN_PREFIX: &str = "x-hookway-";
 
+/// What `connection` says of a message that asks for, or agrees to, another protocol.
+static UPGRADE_OPTION: HeaderValue = HeaderValue::from_static("upgrade");
+
 /// What the rules below need to know of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRules<'a> {
     pub changes: &'a HeaderChanges,
     /// Ask for an answer the gateway can read: usage, events, an error body.
     pub identity: bool,
-    /// Keep `upgrade` and its `connection`, so that a WebSocket handshake reaches the upstream.
+    /// Keep `upgrade`, so that a WebSocket handshake reaches the upstream.
     pub upgrade: bool,
 }
 
@@ -54,12 +57,12 @@ pub(super) fn for_upstream<'a>(
     let names_options = client.contains_key(CONNECTION);
     let changes = rules.changes;
     let passes = move |name: &HeaderName| {
-        let stays = is_hop_by_hop(name) && !(rules.upgrade && [UPGRADE, CONNECTION].contains(name))
+        let of_connection = is_hop_by_hop(name) || (names_options && is_nominated(client, name));
+        let stays = of_connection && !(rules.upgrade && *name == UPGRADE)
             || [HOST, CONTENT_LENGTH, EXPECT].contains(name)
             || (own_key && is_credential(name))
             || (rules.identity && *name == ACCEPT_ENCODING)
-            || name.as_str().starts_with(OWN_PREFIX)
-            || (names_options && !rules.upgrade && is_nominated(client, name));
+            || name.as_str().starts_with(OWN_PREFIX);
         !stays
     };
     let replaced = move |name: &HeaderName| {
@@ -70,6 +73,24 @@ pub(super) fn for_upstream<'a>(
         .iter()
         .filter(move |(name, _)| passes(name) && !replaced(name))
         .chain(changes.set.iter().filter(move |(name, _)| passes(name)).map(|(name, value)| (name, value)))
+        .chain(rules.upgrade.then_some((&CONNECTION, &UPGRADE_OPTION)))
+}
+
+/// Whether a request asks for a WebSocket. Another protocol is none of the gateway's: in `h2c` a client could
+/// speak to the upstream past it.
+pub fn asks_for_web_socket(headers: &HeaderMap) -> bool {
+    let asks = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    is_nominated(headers, &UPGRADE) && headers.get(UPGRADE).is_some_and(asks)
+}
+
+/// The same as [`strip_answer`] for one that agrees to go on in another protocol.
+pub fn strip_agreement(headers: &mut HeaderMap) {
+    let protocol = headers.get(UPGRADE).cloned();
+    strip_answer(headers);
+    headers.insert(CONNECTION, UPGRADE_OPTION.clone());
+    if let Some(protocol) = protocol {
+        headers.insert(UPGRADE, protocol);
+    }
 }
 
 /// Takes out of an upstream's answer what must not reach the client.
@@ -125,6 +146,19 @@ mod tests {
         );
         let rules = RequestRules { identity: true, ..rules };
         assert_eq!(sent(&client, rules, true), ["content-type"]);
+    }
+
+    #[test]
+    fn a_web_socket_is_asked_for_and_nothing_else() {
+        let asks = |connection: &'static str, upgrade: &'static str| {
+            asks_for_web_socket(&headers(&[("connection", connection), ("upgrade", upgrade)]))
+        };
+        assert!(asks("keep-alive, Upgrade", "WebSocket"));
+        assert!(!asks("keep-alive", "websocket") && !asks("upgrade, http2-settings", "h2c"));
+        let changes = HeaderChanges::default();
+        let rules = RequestRules { changes: &changes, identity: false, upgrade: true };
+        let client = [("connection", "upgrade, x-private"), ("upgrade", "websocket"), ("x-private", "1")];
+        assert_eq!(sent(&client, rules, false), ["upgrade", "connection"]);
     }
 
     #[test]
