@@ -149,13 +149,14 @@ async fn a_web_socket_is_a_tunnel_once_the_upstream_agrees() {
             ("connection", "Upgrade"),
             ("upgrade", "websocket"),
             ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            ("x-hookway-plugin", "forged"),
         ],
     ))
     .await;
     let head = client.head().await;
     assert_eq!((head.status(), head.get("upgrade")), (101, Some("websocket")));
     assert_eq!(head.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-    assert!(!head.is_chunked());
+    assert!(!head.is_chunked() && head.get("x-hookway-plugin").is_none());
     for turn in ["a", "bb", "ccc"] {
         client.send(turn).await;
         assert_eq!(call.wire.exactly(turn.len()).await.unwrap(), turn.as_bytes());
@@ -181,6 +182,38 @@ async fn a_web_socket_ends_at_the_upstream_when_its_client_leaves() {
     drop(client);
     assert_eq!(call.wire.exactly(4).await.unwrap(), b"last");
     call.ended().await;
+}
+
+#[tokio::test]
+async fn a_web_socket_may_be_silent_longer_than_a_body() {
+    let mut upstream = Upstream::by_hand().await;
+    let config = format!("[limits]\nbody_timeout = \"300ms\"\n{}", upstream.entry("up", ""));
+    let gateway = Gateway::start(&config).await;
+    let mut client = gateway.connect().await;
+    let upgrade = Request::get("/v1/realtime").field("connection", "upgrade").field("upgrade", "websocket");
+    client.send(upgrade.bytes()).await;
+    let mut call = upstream.call().await;
+    call.answer(Answer::head(101, &[("connection", "upgrade"), ("upgrade", "websocket")])).await;
+    assert_eq!(client.head().await.status(), 101);
+    for _ in 0..2 {
+        // Another client's body takes that long.
+        let slow = Request::chat("{").field("content-length", "2");
+        assert_eq!(gateway.ask(&slow).await.status(), 408);
+    }
+    client.send("late").await;
+    assert_eq!(call.wire.exactly(4).await.unwrap(), b"late");
+    call.wire.send("fine").await;
+    assert_eq!(client.exactly(4).await.unwrap(), b"fine");
+}
+
+#[tokio::test]
+async fn no_other_protocol_is_tunnelled() {
+    let upstream = Upstream::answering(Answer::json(200, "{}")).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let upgrade = Request::get("/v1/files").field("connection", "Upgrade, HTTP2-Settings");
+    let upgrade = upgrade.field("upgrade", "h2c").field("http2-settings", "AAMAAABkAAQAAP__");
+    assert_eq!(gateway.ask(&upgrade).await.status(), 200);
+    assert_eq!(upstream.only().head.names(), ["host"]);
 }
 
 #[tokio::test]
