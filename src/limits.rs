@@ -85,6 +85,12 @@ pub const HOOK_IN_FLIGHT: usize = 256;
 pub const PLUGIN_INSTANCES_MAX: usize = 64;
 /// A verdict with its body.
 pub const VERDICT_BYTES_MAX: usize = 50 << 20;
+/// Operations of one JSON Patch. An edit of every message of a long chat fits.
+pub const PATCH_OPERATIONS_MAX: usize = 1_000;
+/// What the copies and moves of one JSON Patch carry together, in memory: about the largest body once.
+pub const PATCH_CARRIED_BYTES_MAX: usize = 64 << 20;
+/// Levels of arrays and objects in a body that a hook changes: as many as serde_json reads.
+pub const JSON_DEPTH_MAX: usize = 127;
 /// The metadata bag of a request, as JSON.
 pub const METADATA_BYTES_MAX: usize = 64 << 10;
 

@@ -4,6 +4,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::draft::Draft;
+use super::patch;
 use crate::chat;
 use crate::hook::{Action, Cause, HookFailure, Mutates, RouteChange, Verdict};
 use crate::limits;
@@ -122,9 +123,9 @@ fn apply(draft: &mut Draft, mutates: &Mutates, patch: &json_patch::Patch) -> Res
         }
     }
     edit(draft, |tree| {
-        // The patch itself is undone when an operation fails; a result that is no request is not.
+        // A patch that fails undoes itself; one whose result is no request is undone here.
         let before = touches_head.then(|| tree.clone());
-        json_patch::patch(tree, &patch.0).map_err(|error| malformed(&error.to_string()))?;
+        patch::apply(tree, patch)?;
         let checked = match &*tree {
             Value::Object(members) => check_head(members.get("model"), members.get("stream")),
             _ => Err(malformed("the patched body is not an object")),

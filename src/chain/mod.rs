@@ -9,6 +9,7 @@ mod fold;
 mod generation;
 mod on_error;
 mod on_request;
+mod patch;
 mod published;
 #[cfg(test)]
 mod tests;
