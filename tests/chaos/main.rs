@@ -16,5 +16,6 @@ mod processes;
 mod reload;
 mod shipped;
 mod shutdown;
+mod storm;
 mod thousand;
 mod verdicts;

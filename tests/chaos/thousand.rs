@@ -15,7 +15,7 @@ const RELOADS: usize = 1_000;
 const CLIENTS: usize = 4;
 
 /// Two plugins that stamp their config and the call's generation on a request, and one that tells the client.
-fn stamping(stamp: usize) -> [Folder; 3] {
+pub(crate) fn stamping(stamp: usize) -> [Folder; 3] {
     let stamps = |name: &str| {
         let folder = Folder::misbehaving(name).mode("stamp").config(json!({"stamp": stamp, "header": name}));
         folder.hook("onRequest", json!({"headers": []}))
@@ -41,7 +41,7 @@ async fn load(gateway: SocketAddr, stop: Arc<AtomicBool>) -> (usize, usize) {
 }
 
 /// The stamp and the generation that both plugins agree on.
-fn stamps(answer: &Message) -> (u64, u64) {
+pub(crate) fn stamps(answer: &Message) -> (u64, u64) {
     assert_eq!(answer.status(), 200, "{answer:?}");
     let told = answer.json();
     let metadata = &told["meta"]["metadata"];
