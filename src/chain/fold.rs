@@ -1,7 +1,7 @@
 //! What a verdict does to a draft. A verdict applies whole or not at all.
 
 use json_patch::PatchOperation;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::draft::Draft;
 use super::patch;
@@ -11,8 +11,8 @@ use crate::limits;
 
 /// Folds a verdict that lets the request go on into the draft.
 ///
-/// The action of a `respond`, `reject`, `retry` or `fallback` is the caller's; of those only the rest
-/// (metadata, route) is folded here.
+/// The action of a `respond`, `reject` or `fallback` is the caller's; of those only the rest (metadata, route)
+/// is folded here. Of a `retry` the delay is.
 pub(super) fn fold(draft: &mut Draft, mutates: &Mutates, verdict: Verdict) -> Result<(), HookFailure> {
     let Verdict { action, headers, route, metadata } = verdict;
     if !headers.is_empty() && !mutates.headers {
@@ -21,32 +21,69 @@ pub(super) fn fold(draft: &mut Draft, mutates: &Mutates, verdict: Verdict) -> Re
     if route.is_some() && !mutates.route {
         return Err(malformed("it changes the route, and its manifest's 'mutates' does not name it"));
     }
-    if !metadata.is_empty() {
-        let size: usize = serde_json::to_vec(&metadata).map_or(usize::MAX, |json| json.len());
-        if size > limits::METADATA_BYTES_MAX {
-            return Err(malformed(&format!("its metadata has {size} bytes, the limit is 65536")));
-        }
+    let metadata = merged(&draft.metadata, metadata)?;
+    if let Some(RouteChange { model: Some(_), .. }) = route {
+        model_fits(draft, &action)?;
     }
+    // The last that can fail. From here on the verdict holds.
     match action {
-        Action::MergePatch(patch) => merge(draft, mutates, &patch)?,
+        Action::MergePatch(patch) | Action::Retry { patch: Some(patch), .. } => {
+            merge(draft, mutates, &patch)?
+        }
         Action::JsonPatch(patch) => apply(draft, mutates, &patch)?,
         Action::Replace(bytes) => replace(draft, mutates, bytes)?,
         Action::Continue
         | Action::Respond { .. }
         | Action::Reject { .. }
-        | Action::Retry { .. }
+        | Action::Retry { patch: None, .. }
         | Action::Fallback => {}
     }
     if let Some(RouteChange { model, upstream }) = route {
         reroute(draft, model, upstream);
     }
-    draft.headers.remove.extend(headers.remove);
+    for name in headers.remove {
+        draft.headers.set.retain(|(set, _)| *set != name);
+        if !draft.headers.remove.contains(&name) {
+            draft.headers.remove.push(name);
+        }
+    }
     for (name, value) in headers.set {
         draft.headers.set.retain(|(set, _)| *set != name);
         draft.headers.set.push((name, value));
     }
-    draft.metadata.extend(metadata);
+    if let Some(metadata) = metadata {
+        draft.metadata = metadata;
+    }
     Ok(())
+}
+
+/// The request's bag with a verdict's metadata over it; `None` if the verdict has none.
+fn merged(
+    bag: &Map<String, Value>,
+    metadata: Map<String, Value>,
+) -> Result<Option<Map<String, Value>>, HookFailure> {
+    if metadata.is_empty() {
+        return Ok(None);
+    }
+    let mut merged = bag.clone();
+    merged.extend(metadata);
+    let size = serde_json::to_vec(&merged).map_or(usize::MAX, |json| json.len());
+    if size > limits::METADATA_BYTES_MAX {
+        let max = limits::METADATA_BYTES_MAX;
+        return Err(malformed(&format!(
+            "with its metadata the request has {size} bytes, the limit is {max}"
+        )));
+    }
+    Ok(Some(merged))
+}
+
+/// Whether a model can be written into the body, as `action` will leave it: it is read as a tree for that.
+fn model_fits(draft: &mut Draft, action: &Action) -> Result<(), HookFailure> {
+    let readable = match action {
+        Action::Replace(bytes) => serde_json::from_slice(bytes).map(|_: Value| ()),
+        _ => draft.body.tree().map(|_| ()),
+    };
+    readable.map_err(|error| malformed(&format!("the body is too deep for another model: {error}")))
 }
 
 /// A model from a verdict's `route` goes into the body too: the upstream has to be asked for it.
@@ -56,7 +93,7 @@ fn reroute(draft: &mut Draft, model: Option<String>, upstream: Option<String>) {
             tree["model"] = Value::from(model.as_str());
             Ok(())
         });
-        debug_assert!(in_body.is_ok(), "the body was checked to be an object");
+        in_body.expect("the body was read as a tree before");
         draft.model = Some(model);
         draft.upstream = None;
     }
@@ -65,7 +102,7 @@ fn reroute(draft: &mut Draft, model: Option<String>, upstream: Option<String>) {
     }
 }
 
-pub(super) fn merge(draft: &mut Draft, mutates: &Mutates, patch: &Value) -> Result<(), HookFailure> {
+fn merge(draft: &mut Draft, mutates: &Mutates, patch: &Value) -> Result<(), HookFailure> {
     let Value::Object(members) = patch else {
         return Err(malformed("a merge patch has to be an object, or it would replace the whole body"));
     };
@@ -187,10 +224,13 @@ pub(super) fn malformed(detail: &str) -> HookFailure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
+    use crate::hook::HeaderChanges;
 
     fn draft() -> Draft {
         Draft::new(Bytes::from_static(
@@ -277,6 +317,66 @@ mod tests {
             assert!(fold(&mut draft, &Mutates::anything(), verdict(Action::JsonPatch(patch))).is_err());
             assert_eq!(body_of(draft), body_of(super::tests::draft()));
         }
+    }
+
+    #[test]
+    fn a_verdict_is_refused_before_any_of_it_applies() {
+        let patch = json!({"messages": []});
+        let wide = json!({"note": "x".repeat(limits::METADATA_BYTES_MAX)});
+        let metadata = wide.as_object().unwrap().clone();
+        for action in
+            [Action::MergePatch(patch.clone()), Action::Retry { delay: Duration::ZERO, patch: Some(patch) }]
+        {
+            let mut draft = draft();
+            let verdict = Verdict { metadata: metadata.clone(), ..verdict(action) };
+            assert!(fold(&mut draft, &Mutates::anything(), verdict).is_err());
+            assert_eq!(body_of(draft), body_of(super::tests::draft()));
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_all_plugins_together_is_bounded() {
+        let mut draft = draft();
+        let half = |key: &str| {
+            let bag = json!({key: "x".repeat(limits::METADATA_BYTES_MAX / 2)});
+            Verdict { metadata: bag.as_object().unwrap().clone(), ..Verdict::default() }
+        };
+        fold(&mut draft, &Mutates::anything(), half("a")).unwrap();
+        fold(&mut draft, &Mutates::anything(), half("a")).unwrap();
+        let failure = fold(&mut draft, &Mutates::anything(), half("b")).unwrap_err();
+        assert!(failure.detail.ends_with("the limit is 65536"), "{failure}");
+        assert!(draft.metadata.keys().eq(["a"]));
+    }
+
+    #[test]
+    fn a_body_too_deep_to_be_read_takes_no_other_model() {
+        let deep = format!(r#"{{"model":"a","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        let route = Some(RouteChange { model: Some("o3".to_owned()), upstream: None });
+        let mut draft = Draft::new(Bytes::from(deep.clone())).unwrap();
+        let headers = HeaderChanges { remove: vec![http::header::COOKIE], ..HeaderChanges::default() };
+        let moved = Verdict { route: route.clone(), headers, ..Verdict::default() };
+        let failure = fold(&mut draft, &Mutates::anything(), moved).unwrap_err();
+        assert_eq!(failure.cause, Cause::Malformed);
+        assert!(draft.headers.is_empty());
+        assert_eq!(draft.model.as_deref(), Some("a"));
+
+        let mut draft = super::tests::draft();
+        let replaced = Verdict { route, ..verdict(Action::Replace(deep.into())) };
+        assert!(fold(&mut draft, &Mutates::anything(), replaced).is_err());
+        assert_eq!(body_of(draft), body_of(super::tests::draft()));
+    }
+
+    #[test]
+    fn a_header_that_is_removed_is_not_what_an_earlier_plugin_set_either() {
+        let mut draft = draft();
+        let name = http::HeaderName::from_static("x-team");
+        let value = http::HeaderValue::from_static("red");
+        let set = HeaderChanges { set: vec![(name.clone(), value)], remove: vec![] };
+        let remove = HeaderChanges { set: vec![], remove: vec![name.clone()] };
+        for headers in [set, remove.clone(), remove] {
+            fold(&mut draft, &Mutates::anything(), Verdict { headers, ..Verdict::default() }).unwrap();
+        }
+        assert_eq!(draft.headers, HeaderChanges { set: vec![], remove: vec![name] });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::ask::{Ask, Facts};
 use super::draft::Draft;
-use super::fold::{fold, malformed, merge};
+use super::fold::{fold, malformed};
 use super::generation::Generation;
 use super::on_request::{Answer, take_answer};
 use crate::fault::Fault;
@@ -75,13 +75,8 @@ fn decide<H: Hook>(
         fold(draft, &ask.spec().mutates, verdict)?;
         return Ok(ErrorRuling::Answer(answer));
     }
-    let ruling = match std::mem::take(&mut verdict.action) {
-        Action::Retry { delay, patch } => {
-            if let Some(patch) = patch {
-                merge(draft, &ask.spec().mutates, &patch)?;
-            }
-            ErrorRuling::Retry(delay.min(limits::RETRY_DELAY_MAX))
-        }
+    let ruling = match &verdict.action {
+        Action::Retry { delay, .. } => ErrorRuling::Retry((*delay).min(limits::RETRY_DELAY_MAX)),
         Action::Fallback => {
             if verdict.route.as_ref().is_none_or(|route| route.model.is_none() && route.upstream.is_none()) {
                 return Err(malformed("a fallback has to name a model or an upstream in 'route'"));
