@@ -1,8 +1,8 @@
 //! What the gateway has to know of a request body before anything else happens to it.
 //!
 //! One pass over the bytes, no tree. A body that passes is exactly one JSON object in valid UTF-8, and what it
-//! says about `model` and `stream` can be read in one way only: where parsers disagree (a key given twice),
-//! the request is refused, so that no plugin judges another request than the upstream answers.
+//! says about `model` and `stream` can be read in one way only: where parsers disagree (a key given twice, or in
+//! another case), the request is refused, so that no plugin judges another request than the upstream answers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,6 +33,8 @@ pub enum PeekError {
     NotAnObject,
     #[error("The key '{key}' is given more than once.")]
     Duplicate { key: &'static str },
+    #[error("The key '{key}' must be written in lower case.")]
+    Case { key: &'static str },
     #[error("'{key}' must be {expected}.")]
     WrongType { key: &'static str, expected: &'static str },
 }
@@ -41,7 +43,7 @@ impl PeekError {
     /// OpenAI's `error.param`.
     pub fn param(&self) -> Option<&'static str> {
         match self {
-            Self::Duplicate { key } | Self::WrongType { key, .. } => Some(key),
+            Self::Duplicate { key } | Self::Case { key } | Self::WrongType { key, .. } => Some(key),
             Self::Empty | Self::NotUtf8 { .. } | Self::NotJson { .. } | Self::NotAnObject => None,
         }
     }
@@ -96,6 +98,9 @@ impl<'de> Visitor<'de> for &mut Top<'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Key(key)) = map.next_key()? {
             let Some(once) = ONCE.iter().position(|name| *name == key) else {
+                if let Some(key) = ONCE.into_iter().find(|name| is_in_another_case(&key, name)) {
+                    return Err(self.refuse(PeekError::Case { key }));
+                }
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
@@ -126,6 +131,17 @@ impl<'de> Visitor<'de> for &mut Top<'de> {
         }
         Ok(())
     }
+}
+
+/// Whether a parser that matches keys without their case, as Go's does, takes `key` for `name`.
+fn is_in_another_case(key: &str, name: &str) -> bool {
+    // The two letters outside ASCII whose lower case is inside.
+    let folded = |c| match c {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    };
+    key.chars().map(folded).eq(name.chars())
 }
 
 const MODEL_TYPE: PeekError = PeekError::WrongType { key: "model", expected: "a string" };
@@ -229,6 +245,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_some_parsers_read_without_its_case_is_refused() {
+        for key in ["Messages", "MESSAGES", "me\u{17f}sages", "messageS"] {
+            refuses(
+                &format!(r#"{{"messages":[],"{key}":[1]}}"#),
+                "The key 'messages' must be written in lower case.",
+            );
+        }
+        assert_eq!(peek(br#"{"Model":"a"}"#).unwrap_err().param(), Some("model"));
+        assert!(peek(br#"{"Messages ":1,"models":2,"User":3}"#).is_ok());
+    }
+
+    #[test]
     fn another_type_is_refused_with_the_key_and_what_it_must_be() {
         for value in ["null", "7", "[\"a\"]", "{}", "true"] {
             refuses(&format!(r#"{{"model":{value}}}"#), "'model' must be a string.");
@@ -277,7 +305,7 @@ mod tests {
                     prop_assert_eq!(peek.model.as_deref(), tree.get("model").and_then(|model| model.as_str()));
                     prop_assert_eq!(peek.stream, tree.get("stream").is_some_and(|stream| stream == true));
                 }
-                Err(PeekError::Duplicate { .. } | PeekError::WrongType { .. }) => {}
+                Err(PeekError::Duplicate { .. } | PeekError::Case { .. } | PeekError::WrongType { .. }) => {}
                 Err(_) => prop_assert!(tree.is_err(), "{}", text),
             }
         }
