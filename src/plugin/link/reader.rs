@@ -63,6 +63,8 @@ pub(super) async fn read(
     let mut silence = Silence::default();
     let mut periods = periods();
     let end = loop {
+        // A plugin that always has more to say must not keep the thread from the requests on it.
+        tokio::task::consume_budget().await;
         if let Err(breach) = take_all(&link, &mut inbox, &logs) {
             break LinkEnd::Protocol(breach);
         }
