@@ -222,8 +222,12 @@ fn globs(globs: Vec<globset::Glob>) -> GlobSet {
 }
 
 fn header_name(text: &str) -> Result<HeaderName, String> {
-    HeaderName::try_from(text)
-        .map_err(|_| "is not the name of a header; write it of letters, digits and -".to_owned())
+    let name = HeaderName::try_from(text)
+        .map_err(|_| "is not the name of a header; write it of letters, digits and -".to_owned())?;
+    if name.as_str().starts_with("x-hookway-") {
+        return Err("is the gateway's own, and may carry its admin token; no plugin sees it".to_owned());
+    }
+    Ok(name)
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, String> {
@@ -259,4 +263,15 @@ fn on_failure(section: &mut Section<'_, '_>, default: OnFailure) -> OnFailure {
         })
     });
     by_cause.unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_own_headers_are_for_no_plugin() {
+        assert!(header_name("X-Hookway-Trace").unwrap_err().contains("admin token"));
+        assert!(header_name("x-hookwayish").is_ok());
+    }
 }
