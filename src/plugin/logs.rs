@@ -83,18 +83,19 @@ impl Logs {
             return;
         }
         let plugin = &self.plugin;
+        // As a field the text is quoted: a line break in it begins no line of the log.
         match source {
             Source::Log(hookway_wire::LogLevel::Debug) => {
-                tracing::debug!(target: "hookway::plugin", plugin, "{text}");
+                tracing::debug!(target: "hookway::plugin", plugin, text, "a plugin says");
             }
             Source::Stdout | Source::Log(hookway_wire::LogLevel::Info) => {
-                tracing::info!(target: "hookway::plugin", plugin, "{text}");
+                tracing::info!(target: "hookway::plugin", plugin, text, "a plugin says");
             }
             Source::Stderr | Source::Log(hookway_wire::LogLevel::Warn) => {
-                tracing::warn!(target: "hookway::plugin", plugin, "{text}");
+                tracing::warn!(target: "hookway::plugin", plugin, text, "a plugin says");
             }
             Source::Log(hookway_wire::LogLevel::Error) => {
-                tracing::error!(target: "hookway::plugin", plugin, "{text}");
+                tracing::error!(target: "hookway::plugin", plugin, text, "a plugin says");
             }
             // Whoever writes about a plugin logs it where it happens.
             Source::Gateway => {}
@@ -240,6 +241,31 @@ mod tests {
         assert_eq!(logs.take_last_words(), "line 999");
         assert_eq!(logs.take_last_words(), "");
         assert!(logs.lock().keep(Source::Stdout, "later", now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_line_break_in_what_a_plugin_says_forges_no_line() {
+        #[derive(Clone, Default)]
+        struct Written(std::sync::Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Written {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Written::default();
+        let writer = written.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let logs = Logs::new("p".to_owned());
+            logs.line(Source::Log(hookway_wire::LogLevel::Info), "hi\nERROR forged".to_owned());
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(r#"text="hi\nERROR forged""#), "{text}");
     }
 
     #[test]
