@@ -219,6 +219,7 @@ async fn call(plugin: &Plugin, body: Option<Bytes>) {
         failure: None,
         body,
         budget: Duration::from_secs(10),
+        cut_short: false,
     };
     assert_eq!(plugin.call(call).await, Ok(Verdict::default()));
 }

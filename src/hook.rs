@@ -315,6 +315,9 @@ pub struct Call<'a> {
     /// How long the plugin has, from now. The gateway's own timer is what counts.
     #[serde(rename = "budgetMs", serialize_with = "as_millis")]
     pub budget: Duration,
+    /// `budget` is less than the hook's own timeout: the hooks before it spent the chain's.
+    #[serde(skip)]
+    pub cut_short: bool,
 }
 
 fn pairs_as_map<S, K, V>(pairs: &[(K, V)], serializer: S) -> Result<S::Ok, S::Error>
@@ -544,6 +547,7 @@ mod tests {
             failure: None,
             body: None,
             budget: Duration::from_millis(250),
+            cut_short: false,
         };
         assert_eq!(
             serde_json::to_string(&call).expect("a call is plain data"),

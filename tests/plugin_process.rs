@@ -102,6 +102,7 @@ async fn call(plugin: &Plugin, body: &'static str) -> Result<Verdict, HookFailur
         failure: None,
         body: Some(Bytes::from_static(body.as_bytes())),
         budget: Duration::from_secs(20),
+        cut_short: false,
     };
     plugin.call(call).await
 }

@@ -66,6 +66,7 @@ async fn ask(plugin: &Plugin, hook: HookName, body: Value, failure: Option<&Upst
         failure,
         body: Some(body),
         budget: Duration::from_secs(20),
+        cut_short: false,
     };
     plugin.call(call).await.unwrap()
 }

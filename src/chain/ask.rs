@@ -119,6 +119,7 @@ impl<'a, H: Hook> Ask<'a, H> {
             failure,
             body: full.then(|| draft.body.bytes().clone()),
             budget,
+            cut_short: budget < self.spec().timeout,
         };
         self.member.hook.call(call).await
     }

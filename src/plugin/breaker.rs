@@ -41,8 +41,10 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn of(cause: Cause) -> Self {
+    fn of(cause: Cause, cut_short: bool) -> Self {
         match cause {
+            // It had less time than it was promised.
+            Cause::Timeout if cut_short => Self::Neutral,
             Cause::Timeout => Self::TimedOut,
             Cause::Error | Cause::Malformed | Cause::TooLarge => Self::Failed,
             // A lost process is the supervisor's business, and too much load is not cured by refusing more.
@@ -229,10 +231,10 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Whether that opened or closed the breaker.
-    pub(super) fn settle<T>(mut self, result: Result<T, Cause>) -> Option<BreakerState> {
+    /// Whether that opened or closed the breaker. `cut_short` as in [`crate::hook::Call`].
+    pub(super) fn settle<T>(mut self, result: Result<T, Cause>, cut_short: bool) -> Option<BreakerState> {
         self.settled = true;
-        let outcome = result.map_or_else(Outcome::of, |_| Outcome::Delivered);
+        let outcome = result.map_or_else(|cause| Outcome::of(cause, cut_short), |_| Outcome::Delivered);
         let (before, after) = self.breaker.settle(outcome, self.probe);
         (before != after).then_some(after)
     }
@@ -339,10 +341,21 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_counts_only_against_who_had_the_whole_time() {
+        let breaker = CallBreaker::new();
+        let time_out = |cut_short| breaker.admit().unwrap().settle(Err::<(), _>(Cause::Timeout), cut_short);
+        for _ in 0..50 {
+            assert_eq!(time_out(true), None);
+        }
+        let moved: Vec<_> = (0..5).filter_map(|_| time_out(false)).collect();
+        assert_eq!(moved, [BreakerState::Open]);
+    }
+
+    #[test]
     fn load_and_lost_processes_are_not_held_against_a_plugin() {
         let (mut breaker, now) = (Breaker::new(), Instant::now());
-        calls(&mut breaker, Outcome::of(Cause::Overloaded), 50, now);
-        calls(&mut breaker, Outcome::of(Cause::Unavailable), 50, now);
+        calls(&mut breaker, Outcome::of(Cause::Overloaded, false), 50, now);
+        calls(&mut breaker, Outcome::of(Cause::Unavailable, false), 50, now);
         assert_eq!(breaker.shown(), BreakerState::Closed);
     }
 }

@@ -228,8 +228,9 @@ impl Hook for Plugin {
         let Some(pass) = self.shared.breaker.admit() else {
             return Err(HookFailure::new(Cause::Broken, "its breaker is open: too many calls failed"));
         };
+        let cut_short = call.cut_short;
         let result = link.call(call).await;
-        if let Some(moved) = pass.settle(result.as_ref().map_err(|failure| failure.cause)) {
+        if let Some(moved) = pass.settle(result.as_ref().map_err(|failure| failure.cause), cut_short) {
             self.shared.breaker_moved(moved);
         }
         result

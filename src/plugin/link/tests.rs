@@ -121,6 +121,7 @@ fn ask(
             failure: None,
             body: Some(body),
             budget,
+            cut_short: false,
         };
         link.call(call).await
     })
