@@ -212,7 +212,7 @@ async fn call(plugin: &Plugin, body: Option<Bytes>) {
         model: Some("gpt-4o-mini"),
         stream: true,
         key_id: None,
-        headers: &[("x-team", "red")],
+        headers: &[("x-team", "red".into())],
         pointers: &[],
         metadata: &Map::new(),
         body_bytes: body.as_ref().map_or(0, Bytes::len),

@@ -3,6 +3,7 @@
 //! Everything here is plain vocabulary. How a call travels to a plugin is `plugin`'s secret, in which
 //! order hooks run is `chain`'s, and what a verdict does to a request is `relay`'s.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -299,7 +300,7 @@ pub struct Call<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<&'a str>,
     #[serde(serialize_with = "pairs_as_map", skip_serializing_if = "<[_]>::is_empty")]
-    pub headers: &'a [(&'a str, &'a str)],
+    pub headers: &'a [(&'a str, Cow<'a, str>)],
     #[serde(serialize_with = "pairs_as_map", skip_serializing_if = "<[_]>::is_empty")]
     pub pointers: &'a [(&'a str, &'a RawValue)],
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -540,7 +541,7 @@ mod tests {
             model: Some("gpt-4o"),
             stream: false,
             key_id: None,
-            headers: &[("x-team", "red")],
+            headers: &[("x-team", "red".into())],
             pointers: &[],
             metadata: &metadata,
             body_bytes: 12,

@@ -1,5 +1,8 @@
 //! One hook call for one member: whether it applies, what it is told, how its end is written down.
 
+use std::borrow::Cow;
+
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -184,12 +187,25 @@ impl<H: Hook> Ask<'_, H> {
     }
 }
 
-/// The headers a plugin may see, as the plugins before it left them.
-fn granted<'a>(names: &'a [HeaderName], client: &'a HeaderMap, draft: &'a Draft) -> Vec<(&'a str, &'a str)> {
+/// The headers a plugin may see, as the plugins before it left them. It sees all that the upstream will: the
+/// values of a repeated header as one list, and in place of bytes that are no UTF-8 the replacement character.
+fn granted<'a>(
+    names: &'a [HeaderName],
+    client: &'a HeaderMap,
+    draft: &'a Draft,
+) -> Vec<(&'a str, Cow<'a, str>)> {
     let current = |name: &HeaderName| {
-        let set = draft.headers.set.iter().find(|(set, _)| set == name).map(|(_, value)| value);
-        let kept = || client.get(name).filter(|_| !draft.headers.remove.contains(name));
-        set.or_else(kept)?.to_str().ok()
+        if let Some((_, value)) = draft.headers.set.iter().find(|(set, _)| set == name) {
+            return Some(String::from_utf8_lossy(value.as_bytes()));
+        }
+        let mut kept = client.get_all(name).iter().filter(|_| !draft.headers.remove.contains(name));
+        let first = String::from_utf8_lossy(kept.next()?.as_bytes());
+        let separator = if name == COOKIE { "; " } else { ", " };
+        Some(kept.fold(first, |mut list, value| {
+            list.to_mut().push_str(separator);
+            list.to_mut().push_str(&String::from_utf8_lossy(value.as_bytes()));
+            list
+        }))
     };
     names.iter().filter_map(|name| Some((name.as_str(), current(name)?))).collect()
 }
@@ -197,6 +213,23 @@ fn granted<'a>(names: &'a [HeaderName], client: &'a HeaderMap, draft: &'a Draft)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_sees_every_value_of_a_header() {
+        let mut client = HeaderMap::new();
+        for (name, value) in
+            [("x-team", &b"red"[..]), ("x-team", b"blue"), ("cookie", b"a=1"), ("cookie", b"b=\xff")]
+        {
+            client.append(name, http::HeaderValue::from_bytes(value).unwrap());
+        }
+        client.append("x-one", http::HeaderValue::from_static("alone"));
+        let names = ["x-team", "cookie", "x-one", "x-none"].map(HeaderName::from_static);
+        let draft = Draft::new(bytes::Bytes::from_static(b"{}")).unwrap();
+        let granted = granted(&names, &client, &draft);
+        let expected = [("x-team", "red, blue"), ("cookie", "a=1; b=\u{fffd}"), ("x-one", "alone")];
+        assert!(granted.iter().map(|(name, value)| (*name, &**value)).eq(expected), "{granted:?}");
+        assert!(matches!(granted[2].1, Cow::Borrowed(_)));
+    }
 
     #[test]
     fn a_sample_takes_its_share_of_requests() {
