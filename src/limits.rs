@@ -94,6 +94,13 @@ pub const JSON_DEPTH_MAX: usize = 127;
 /// The metadata bag of a request, as JSON.
 pub const METADATA_BYTES_MAX: usize = 64 << 10;
 
+/// Texts of one embeddings request to the built-in upstream; OpenAI's own bound.
+pub const ECHO_INPUTS_MAX: usize = 2048;
+/// Numbers in one embeddings answer of the built-in upstream: about 5 MiB of text.
+pub const ECHO_NUMBERS_MAX: usize = 256 << 10;
+/// What an answer of the built-in upstream may have beyond the bytes of its request.
+pub const ECHO_GROWTH_BYTES_MAX: usize = 8 << 20;
+
 /// From the start of a plugin process to its READY.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests of a retired generation may keep its plugins.

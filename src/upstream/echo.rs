@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use super::exchange::{Exchange, Measured, Outgoing};
 use crate::chat::{answer, sse};
 use crate::hook::ApiError;
+use crate::limits;
 use crate::metrics::UpstreamMetrics;
 
 /// The one model it lists; it answers for any.
@@ -83,12 +84,14 @@ fn post(
     }
     let fields = serde_json::from_slice(body)
         .map_err(|error| Refusal::bad(format!("The request body is not a JSON object: {error}."), None))?;
-    answer(&Asked { fields: &fields, seed: hash(body), created })
+    answer(&Asked { fields: &fields, bytes: body.len(), seed: hash(body), created })
 }
 
 /// A parsed request.
 struct Asked<'a> {
     fields: &'a Map<String, Value>,
+    /// Of the whole body.
+    bytes: usize,
     /// Of the whole body: makes ids that differ, yet are the same for the same request.
     seed: u64,
     created: u64,
@@ -106,6 +109,21 @@ impl Asked<'_> {
     fn include_usage(&self) -> bool {
         self.fields.get("stream_options").and_then(|options| options.get("include_usage"))
             == Some(&Value::Bool(true))
+    }
+
+    /// Refuses an answer of `text` bytes in `pieces`, choices or chunks, that is far larger than its request.
+    fn affords(&self, text: usize, pieces: usize) -> Result<(), Refusal> {
+        /// About what a piece has around its text, but for the model's name.
+        const PIECE_BYTES: usize = 256;
+        let size = pieces.saturating_mul(PIECE_BYTES + self.model().len()).saturating_add(text);
+        if size > self.bytes + limits::ECHO_GROWTH_BYTES_MAX {
+            let max = limits::ECHO_GROWTH_BYTES_MAX;
+            return Err(Refusal::bad(
+                format!("The answer would have over {max} bytes more than the request."),
+                None,
+            ));
+        }
+        Ok(())
     }
 
     /// A count, if given; not a whole number from `min` to `max` is refused.
@@ -212,9 +230,11 @@ fn truncate(text: &str, max: Option<usize>) -> (&str, bool) {
     }
 }
 
+/// The most chunks in which a stream tells one text.
+const PARTS_MAX: usize = 1000;
+
 /// The parts in which a stream tells `text`: word by word, or in runs of words where that would be very many.
 fn parts(text: &str) -> Vec<&str> {
-    const PARTS_MAX: usize = 1000;
     let words: Vec<&str> = tokens(text).collect();
     let run = words.len().div_ceil(PARTS_MAX).max(1);
     let mut rest = text;

@@ -1,8 +1,8 @@
 //! `/chat/completions`: the last user message said back, or a tool called when one is asked for.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Answer, Asked, Refusal, parts, tokens, truncate, usage};
+use super::{Answer, Asked, PARTS_MAX, Refusal, parts, tokens, truncate, usage};
 
 /// OpenAI's own bound on `n`.
 const CHOICES_MAX: usize = 128;
@@ -20,13 +20,15 @@ pub(super) fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {
     };
     let choices = asked.count("n", 1, CHOICES_MAX)?.unwrap_or(1);
     let told = told(messages);
-    let reply = match tool(asked.fields, messages, &told)? {
+    let reply = match tool(asked, messages, &told)? {
         Some(call) => Reply::Call(call),
         None => {
             let (text, cut) = truncate(&told, max);
             Reply::Text { text: text.to_owned(), cut }
         }
     };
+    let pieces = if asked.stream() { reply.tokens().min(PARTS_MAX) + 3 } else { 1 };
+    asked.affords(reply.len().saturating_mul(choices), pieces.saturating_mul(choices))?;
     let prompt = messages.iter().map(|message| tokens(&text(message)).count()).sum();
     let usage = usage(prompt, reply.tokens() * choices);
     Ok(if asked.stream() {
@@ -75,11 +77,11 @@ struct Call {
 
 /// The tool to call: the one `tool_choice` names, the first if it is `required`, or one the user asks for by
 /// `call NAME`. Never a second time when a tool has just answered, unless `tool_choice` insists.
-fn tool(fields: &Map<String, Value>, messages: &[Value], told: &str) -> Result<Option<Call>, Refusal> {
-    let Some(Value::Array(tools)) = fields.get("tools") else { return Ok(None) };
+fn tool(asked: &Asked<'_>, messages: &[Value], told: &str) -> Result<Option<Call>, Refusal> {
+    let Some(Value::Array(tools)) = asked.fields.get("tools") else { return Ok(None) };
     let functions = || tools.iter().filter_map(|tool| tool.get("function"));
     let named = |name: &str| functions().find(|function| function_name(function) == name);
-    let chosen = match fields.get("tool_choice") {
+    let chosen = match asked.fields.get("tool_choice") {
         Some(Value::String(choice)) if choice == "none" => None,
         Some(Value::String(choice)) if choice == "required" => functions().next(),
         Some(Value::Object(choice)) => {
@@ -91,10 +93,10 @@ fn tool(fields: &Map<String, Value>, messages: &[Value], told: &str) -> Result<O
         _ if messages.last().is_some_and(|message| role(message) == "tool") => None,
         _ => functions().find(|function| asks_for(told, function_name(function))),
     };
-    Ok(chosen.map(|function| Call {
-        name: function_name(function).to_owned(),
-        arguments: arguments(function, told).to_string(),
-    }))
+    let Some(function) = chosen else { return Ok(None) };
+    asked.affords(required(function).len().saturating_mul(told.len()), 0)?;
+    let arguments = arguments(function, told).to_string();
+    Ok(Some(Call { name: function_name(function).to_owned(), arguments }))
 }
 
 fn function_name(function: &Value) -> &str {
@@ -108,12 +110,15 @@ fn asks_for(told: &str, name: &str) -> bool {
     words.windows(2).any(|pair| pair[0].eq_ignore_ascii_case("call") && pair[1] == name)
 }
 
+/// The names of the properties that a call has to give.
+fn required(function: &Value) -> &[Value] {
+    function.pointer("/parameters/required").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 /// Something of the right type for each required property; the text for strings.
 fn arguments(function: &Value, told: &str) -> Value {
-    let parameters = function.get("parameters");
-    let required = parameters.and_then(|schema| schema.get("required")).and_then(Value::as_array);
-    let property = |key: &str| parameters.and_then(|schema| schema.get("properties")?.get(key));
-    let names = required.into_iter().flatten().filter_map(Value::as_str);
+    let property = |key: &str| function.get("parameters")?.get("properties")?.get(key);
+    let names = required(function).iter().filter_map(Value::as_str);
     let filled =
         names.map(|key| (key.to_owned(), property(key).map_or(Value::Null, |schema| sample(schema, told))));
     Value::Object(filled.collect())
@@ -144,6 +149,14 @@ impl Reply {
         match self {
             Self::Text { text, .. } => tokens(text).count(),
             Self::Call(call) => 1 + tokens(&call.arguments).count(),
+        }
+    }
+
+    /// Bytes of its text.
+    fn len(&self) -> usize {
+        match self {
+            Self::Text { text, .. } => text.len(),
+            Self::Call(call) => call.name.len() + call.arguments.len(),
         }
     }
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Answer, Asked, Refusal, hash, tokens};
+use crate::limits;
 
 const DIMENSIONS: usize = 8;
 const DIMENSIONS_MAX: usize = 4096;
@@ -18,6 +19,13 @@ pub(super) fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {
         Some(_) => return Err(bad("'encoding_format' must be 'float' or 'base64'.", "encoding_format")),
     };
     let inputs = inputs(asked.fields.get("input"))?;
+    if inputs.len() > limits::ECHO_INPUTS_MAX {
+        return Err(bad(&format!("'input' must hold at most {} inputs.", limits::ECHO_INPUTS_MAX), "input"));
+    }
+    if inputs.len() * dimensions > limits::ECHO_NUMBERS_MAX {
+        let max = limits::ECHO_NUMBERS_MAX;
+        return Err(bad(&format!("The inputs' dimensions must be at most {max} together."), "dimensions"));
+    }
     let embedding = |(index, input): (usize, &String)| {
         let vector = vector(input, dimensions);
         let embedding = if base64 { json!(STANDARD.encode(little_endian(&vector))) } else { json!(vector) };

@@ -218,3 +218,30 @@ fn what_cannot_be_answered_names_its_parameter() {
         refuses(&post(path, request), bad, param);
     }
 }
+
+#[test]
+fn a_small_request_gets_no_huge_answer() {
+    let long = "word ".repeat(20_000);
+    let model = "m".repeat(10_000);
+    let names: Vec<String> = (0..200).map(|n| format!("p{n}")).collect();
+    let properties: Map<String, Value> =
+        names.iter().map(|name| (name.clone(), json!({"type": "string"}))).collect();
+    let function = json!({"name": "f", "parameters": {"required": names, "properties": properties}});
+    for request in [
+        json!({"messages": user(&long), "n": 128}),
+        json!({"messages": user(&long), "n": 128, "stream": true}),
+        json!({"messages": user(&long), "stream": true, "model": model}),
+        json!({"messages": user(&long), "tools": [{"function": function}], "tool_choice": "required"}),
+    ] {
+        refuses(&post("/chat/completions", request), StatusCode::BAD_REQUEST, None);
+    }
+    for stream in [false, true] {
+        let prompts = json!({"prompt": vec![""; 40_000], "stream": stream});
+        refuses(&post("/completions", prompts), StatusCode::BAD_REQUEST, None);
+    }
+    let many = json!({"input": vec!["x"; 2049]});
+    refuses(&post("/embeddings", many), StatusCode::BAD_REQUEST, Some("input"));
+    let wide = json!({"input": vec!["x"; 100], "dimensions": 4096});
+    refuses(&post("/embeddings", wide), StatusCode::BAD_REQUEST, Some("dimensions"));
+    assert_eq!(post("/chat/completions", json!({"messages": user(&long), "n": 8})).status, StatusCode::OK);
+}

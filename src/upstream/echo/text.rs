@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Refusal, parts, tokens, truncate, usage};
+use super::{Answer, Asked, PARTS_MAX, Refusal, parts, tokens, truncate, usage};
 
 pub(super) fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {
     let prompts: Option<Vec<&str>> = match asked.fields.get("prompt") {
@@ -18,6 +18,11 @@ pub(super) fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {
     };
     let max = asked.count("max_tokens", 0, usize::MAX)?;
     let told: Vec<_> = prompts.iter().map(|prompt| truncate(prompt, max)).collect();
+    let pieces = |text: &str| if asked.stream() { tokens(text).count().min(PARTS_MAX) + 2 } else { 1 };
+    asked.affords(
+        told.iter().map(|(text, _)| text.len()).sum(),
+        told.iter().map(|(text, _)| pieces(text)).sum(),
+    )?;
     let count = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| tokens(text).count()).sum();
     let usage = usage(count(&mut prompts.iter().copied()), count(&mut told.iter().map(|(text, _)| *text)));
 
