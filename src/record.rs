@@ -229,12 +229,15 @@ mod tests {
         let writer = written.clone();
         let lines = fmt::Subscriber::builder().with_ansi(false).with_writer(move || writer.clone());
         let recorder = Recorder::new(Arc::new(Metrics::new()));
+        let finish = || {
+            // Another test, without a subscriber, may be the first to come by and have its lack of interest kept.
+            tracing::callsite::rebuild_interest_cache();
+            recorder.finished(record);
+        };
         if json {
-            tracing::subscriber::with_default(lines.json().flatten_event(true).finish(), || {
-                recorder.finished(record)
-            });
+            tracing::subscriber::with_default(lines.json().flatten_event(true).finish(), finish);
         } else {
-            tracing::subscriber::with_default(lines.finish(), || recorder.finished(record));
+            tracing::subscriber::with_default(lines.finish(), finish);
         }
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
