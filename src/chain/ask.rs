@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::draft::Draft;
 use super::generation::{Member, MemberHook};
+use crate::hash::fnv1a;
 use crate::hook::{
     BodyNeed, Call, Cause, Endpoint, Hook, HookFailure, HookSpec, Policy, UpstreamFailure, Verdict, When,
 };
@@ -42,10 +43,7 @@ impl Facts<'_> {
 
 /// A request id's place between 0 and 1, so that every plugin samples the same requests.
 fn share(request_id: &str) -> f64 {
-    // FNV-1a: spreads the few bytes that differ between two ids over the whole word.
-    let hash = request_id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv1a(request_id.as_bytes());
     #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 32 bits")]
     let share = (hash >> 32) as f64 / f64::from(u32::MAX);
     share

@@ -47,12 +47,11 @@ pub struct Body {
     tree: Option<Value>,
     /// The tree is newer than the bytes.
     stale: bool,
-    changed: bool,
 }
 
 impl Body {
     pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, tree: None, stale: false, changed: false }
+        Self { bytes, tree: None, stale: false }
     }
 
     /// Makes [`Self::bytes`] current.
@@ -78,10 +77,6 @@ impl Body {
         self.bytes.is_empty()
     }
 
-    pub fn is_changed(&self) -> bool {
-        self.changed
-    }
-
     /// The body as a tree, to be changed in place by [`Self::edit`].
     pub(super) fn tree(&mut self) -> Result<&Value, serde_json::Error> {
         self.load_tree().map(|tree| &*tree)
@@ -94,12 +89,11 @@ impl Body {
     {
         edit(self.load_tree()?)?;
         self.stale = true;
-        self.changed = true;
         Ok(())
     }
 
     pub(super) fn replace(&mut self, bytes: Bytes) {
-        *self = Self { changed: true, ..Self::new(bytes) };
+        *self = Self::new(bytes);
     }
 
     fn load_tree(&mut self) -> Result<&mut Value, serde_json::Error> {
@@ -122,7 +116,6 @@ mod tests {
         assert!(body.tree().is_ok());
         body.settle();
         assert_eq!(body.bytes().as_ptr(), client.as_ptr());
-        assert!(!body.is_changed());
     }
 
     #[test]
@@ -135,6 +128,5 @@ mod tests {
         .unwrap();
         body.settle();
         assert_eq!(&body.bytes()[..], br#"{"z":1.0,"a":18446744073709551616,"m":"y"}"#);
-        assert!(body.is_changed());
     }
 }

@@ -279,7 +279,6 @@ mod tests {
             let before = body_of(super::tests::draft());
             let failure = fold(&mut draft, &only(&["/messages"]), verdict(action)).unwrap_err();
             assert_eq!(failure.cause, Cause::Malformed);
-            assert!(!draft.body.is_changed(), "{failure}");
             assert_eq!(body_of(draft), before);
         }
     }

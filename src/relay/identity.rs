@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
 use super::client::TRACE;
+use crate::hash::mix;
 use crate::token::Token;
 
 /// Makes request ids: unique over restarts by a random half, within a process by a counted half.
@@ -36,13 +37,6 @@ impl Default for RequestIds {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// SplitMix64's finaliser: a bijection, so that counted numbers stay unique and no longer look counted.
-fn mix(mut word: u64) -> u64 {
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 /// Tells one caller's key from another's without telling the key: 12 hex digits of its SHA-256.

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::exchange::{Exchange, Measured, Outgoing};
 use crate::chat::{answer, sse};
+use crate::hash::fnv1a;
 use crate::hook::ApiError;
 use crate::limits;
 use crate::metrics::UpstreamMetrics;
@@ -84,7 +85,7 @@ fn post(
     }
     let fields = serde_json::from_slice(body)
         .map_err(|error| Refusal::bad(format!("The request body is not a JSON object: {error}."), None))?;
-    answer(&Asked { fields: &fields, bytes: body.len(), seed: hash(body), created })
+    answer(&Asked { fields: &fields, bytes: body.len(), seed: fnv1a(body), created })
 }
 
 /// A parsed request.
@@ -252,11 +253,4 @@ fn parts(text: &str) -> Vec<&str> {
 
 fn usage(prompt: usize, completion: usize) -> Value {
     json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
-}
-
-/// FNV-1a, 64 bit.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -4,7 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Refusal, hash, tokens};
+use super::{Answer, Asked, Refusal, tokens};
+use crate::hash::{fnv1a, mix};
 use crate::limits;
 
 const DIMENSIONS: usize = 8;
@@ -65,7 +66,7 @@ fn written(numbers: &[Value]) -> String {
 }
 
 fn vector(input: &str, dimensions: usize) -> Vec<f32> {
-    let mut state = hash(input.as_bytes());
+    let mut state = fnv1a(input.as_bytes());
     let raw: Vec<f32> = (0..dimensions).map(|_| uniform(&mut state)).collect();
     let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
     raw.into_iter().map(|x| x / length).collect()
@@ -74,12 +75,8 @@ fn vector(input: &str, dimensions: usize) -> Vec<f32> {
 /// SplitMix64, mapped to -1 … 1, never 0.
 fn uniform(state: &mut u64) -> f32 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^= mixed >> 31;
     // 24 bits are what an f32 holds exactly; the lowest is set, so the sum of squares is not 0.
-    ((mixed >> 40) | 1) as f32 / (1u64 << 23) as f32 - 1.0
+    ((mix(*state) >> 40) | 1) as f32 / (1u64 << 23) as f32 - 1.0
 }
 
 fn little_endian(vector: &[f32]) -> Vec<u8> {
