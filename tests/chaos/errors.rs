@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Gateway, HELLO, Request, STREAM, Upstream, event};
 use crate::plugins::{Folder, misbehave, start, verdict};
-use crate::processes::ready;
+use crate::processes::{ready, said};
 
 const OVERLOADED: &str =
     r#"{"error":{"message":"try later","type":"server_error","param":null,"code":"busy"}}"#;
@@ -111,7 +111,7 @@ def tell(call):
     let answer = gateway.ask(&Request::chat(HELLO)).await;
     assert_eq!((answer.status(), upstream.received().len()), (503, 3));
     for line in ["attempt 1 willRetry True", "attempt 2 willRetry True", "attempt 3 willRetry False"] {
-        gateway.log.message(line).await;
+        said(&gateway.log, line).await;
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) async fn nth(log: &Log, number: usize, message: &str, plugin: &str) -
     log.nth(number, &what, |line| is_it(&line)).await
 }
 
+/// Waits until a plugin has said this.
+pub(crate) async fn said(log: &Log, text: &str) {
+    log.find(&format!("a plugin saying {text:?}"), |line| line["text"] == text).await;
+}
+
 pub(crate) fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
