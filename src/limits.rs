@@ -35,6 +35,15 @@ pub const UPSTREAM_H2_STREAMS: usize = 100;
 pub const UPSTREAM_IDLE_CONNECTIONS: usize = 512;
 /// How long an idle upstream connection is kept. Below the 60 s after which common balancers close.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// A pooled connection that ends this soon after a request was sent had died before: no upstream works on a
+/// request and gives up within it.
+pub const STALE_CONNECTION_WAIT: Duration = Duration::from_millis(250);
+/// A connection to an upstream without a byte for so long is asked whether it still stands.
+pub const UPSTREAM_PROBE_PERIOD: Duration = Duration::from_secs(30);
+/// Questions without an answer, one probe period long in all, after which it does not.
+pub const UPSTREAM_PROBES: usize = 3;
+/// A body of `GET /v1/models`, which means nothing.
+pub const MODELS_REQUEST_BYTES_MAX: u64 = 64 << 10;
 /// How long a looked-up address is used before it is looked up again.
 pub const RESOLVED_FOR: Duration = Duration::from_secs(30);
 /// Addresses of one upstream that are tried in turn.

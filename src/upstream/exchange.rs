@@ -18,6 +18,7 @@ use super::fields::{self, RequestRules};
 use super::gather::Gathered;
 use super::remote::Remote;
 use crate::hook::{Phase, UpstreamCause};
+use crate::limits;
 use crate::metrics::{AttemptOutcome, UpstreamMetrics};
 
 /// A request as it goes upstream, borrowed from the client's, so that an attempt copies no header map.
@@ -136,9 +137,16 @@ impl Exchange {
         Self { inner: Inner::Local(Local { status, headers, chunks: chunks.into(), _measured: measured }) }
     }
 
-    /// Whether the connection served a request before, and so may have died unseen.
-    pub(super) fn is_reused(&self) -> bool {
-        matches!(&self.inner, Inner::Network(network) if network.reused)
+    /// Whether this failure means that a pooled HTTP/1 connection had died unseen, `since` the request began:
+    /// nothing of an answer came, and the end came too soon for one.
+    pub(super) fn is_stale(&self, error: &AttemptError, since: Duration) -> bool {
+        let Inner::Network(network) = &self.inner else { return false };
+        let http1 = matches!(network.session, HttpSession::H1(_));
+        let unsent = error.phase == Phase::Send;
+        http1
+            && network.reused
+            && error.cause == UpstreamCause::Cut
+            && (unsent || since < limits::STALE_CONNECTION_WAIT)
     }
 
     /// With `body_follows` the head may wait for the body, to go out together with it.
@@ -165,7 +173,7 @@ impl Exchange {
             .session
             .write_request_body(part, false)
             .await
-            .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
+            .map_err(|error| network.measured.failed(AttemptError::from_pingora(&error, Phase::Send)))
     }
 
     /// The request body is whole.
@@ -175,7 +183,7 @@ impl Exchange {
             .session
             .finish_request_body()
             .await
-            .map_err(|error| AttemptError::from_pingora(&error, Phase::Send))?;
+            .map_err(|error| network.measured.failed(AttemptError::from_pingora(&error, Phase::Send)))?;
         network.request_done = true;
         Ok(())
     }
@@ -324,7 +332,7 @@ impl Remote {
             append(&mut header, &HOST, &self.host)?;
         }
         let own = self.authorization.as_ref();
-        let client = fields::for_upstream(request.headers, request.rules, own.is_some());
+        let client = fields::for_upstream(request.headers, request.rules, self.has_own_key());
         let settings = self.settings.headers.iter().map(|(name, value)| (name, value));
         for (name, value) in client.filter(|(name, _)| !self.sets(name)).chain(settings) {
             append(&mut header, name, value)?;
@@ -333,6 +341,10 @@ impl Remote {
             append(&mut header, &AUTHORIZATION, authorization)?;
         }
         match request.length {
+            // Some servers want to be told that there is nothing (RFC 9110 section 8.6).
+            Length::None if expects_content(request.method) && !request.rules.upgrade => {
+                append(&mut header, &CONTENT_LENGTH, &HeaderValue::from_static("0"))?;
+            }
             Length::None => {}
             Length::Bytes(length) => append(&mut header, &CONTENT_LENGTH, &HeaderValue::from(length))?,
             Length::Chunked if http2 => {}
@@ -355,6 +367,10 @@ impl Remote {
             .build()
             .map_err(|error| AttemptError::new(UpstreamCause::Connect, Phase::Send, error.to_string()))
     }
+}
+
+fn expects_content(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 fn append(

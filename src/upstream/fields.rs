@@ -25,7 +25,7 @@ pub struct RequestRules<'a> {
 }
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), whichever way a message goes.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE]
         .contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
@@ -34,7 +34,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Where clients put their key, next to `authorization`.
 const KEY_FIELDS: [&str; 2] = ["api-key", "x-api-key"];
 
-fn is_credential(name: &HeaderName) -> bool {
+pub(super) fn is_credential(name: &HeaderName) -> bool {
     *name == AUTHORIZATION || KEY_FIELDS.contains(&name.as_str())
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 pub use attempt::AttemptError;
 pub use exchange::{Exchange, Length, Outgoing};
-pub use fields::{RequestRules, asks_for_web_socket, strip_agreement, strip_answer};
+pub use fields::{RequestRules, asks_for_web_socket, is_hop_by_hop, strip_agreement, strip_answer};
 
 use crate::config;
 use crate::metrics::{Metrics, UpstreamMetrics};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pingora_core::protocols::ALPN;
+use pingora_core::protocols::{ALPN, TcpKeepalive};
 use pingora_core::upstreams::peer::HttpPeer;
 
 use crate::config::{Http2, OpenAiUpstream};
@@ -34,11 +34,10 @@ impl Peers {
             literal: None,
             known: Mutex::new(None),
         };
-        peers.literal = peers
-            .host
-            .parse::<IpAddr>()
-            .ok()
-            .map(|ip| Arc::new(peers.prepare(SocketAddr::new(ip, settings.port))));
+        peers.literal =
+            peers.host.parse::<IpAddr>().ok().map(|ip| {
+                Arc::new(peers.prepare(SocketAddr::new(ip, settings.port), settings.connect_timeout))
+            });
         peers
     }
 
@@ -50,11 +49,14 @@ impl Peers {
         if let Some(peer) = self.remembered(turn, Instant::now()) {
             return Ok(peer);
         }
-        let found: Vec<Arc<HttpPeer>> = tokio::net::lookup_host((self.host.as_str(), self.port))
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port))
             .await?
             .take(limits::ADDRESSES_TRIED)
-            .map(|address| Arc::new(self.prepare(address)))
             .collect();
+        // Each address has its share, or one that swallows connections would leave no time for the others.
+        let share = self.connect_timeout / u32::try_from(found.len().max(1)).unwrap_or(1);
+        let found: Vec<Arc<HttpPeer>> =
+            found.into_iter().map(|address| Arc::new(self.prepare(address, share))).collect();
         let peer = found.get(turn).cloned();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found));
         Ok(peer)
@@ -72,10 +74,17 @@ impl Peers {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn prepare(&self, address: SocketAddr) -> HttpPeer {
+    fn prepare(&self, address: SocketAddr, connect_timeout: Duration) -> HttpPeer {
         let mut peer = HttpPeer::new(address, self.tls, self.host.clone());
-        peer.options.connection_timeout = Some(self.connect_timeout);
-        peer.options.total_connection_timeout = Some(self.connect_timeout);
+        peer.options.connection_timeout = Some(connect_timeout);
+        peer.options.total_connection_timeout = Some(connect_timeout);
+        peer.options.h2_ping_interval = Some(limits::UPSTREAM_PROBE_PERIOD);
+        peer.options.tcp_keepalive = Some(TcpKeepalive {
+            idle: limits::UPSTREAM_PROBE_PERIOD,
+            interval: limits::UPSTREAM_PROBE_PERIOD / 3,
+            count: limits::UPSTREAM_PROBES,
+            user_timeout: Duration::ZERO,
+        });
         peer.options.max_h2_streams = limits::UPSTREAM_H2_STREAMS;
         peer.options.alpn = match (self.http2, self.tls) {
             (Http2::Auto, true) => ALPN::H2H1,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::protocols::ALPN;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora_core::tls::{RootCertStore, load_ca_file_into_store, load_platform_certs_incl_env_into_store};
@@ -15,12 +16,13 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use super::attempt::AttemptError;
 use super::breaker::Breaker;
 use super::exchange::{Exchange, Measured, Outgoing};
+use super::fields::is_credential;
 use super::gather::Gathered;
 use super::peers::Peers;
 use crate::config::OpenAiUpstream;
 use crate::hook::{Phase, UpstreamCause};
 use crate::limits;
-use crate::metrics::UpstreamMetrics;
+use crate::metrics::{BreakerState, UpstreamMetrics};
 
 pub(super) struct Remote {
     pub(super) settings: OpenAiUpstream,
@@ -56,6 +58,8 @@ impl Remote {
         // A pool of none keeps, for a while, whatever it is given.
         let mut options = ConnectorOptions::new(settings.idle_connections.max(1));
         options.ca_file = authorities(&settings)?;
+        // A breaker starts closed, also where an earlier one of this name was open.
+        metrics.breaker(BreakerState::Closed);
         Ok(Self {
             metrics: Arc::new(metrics),
             peers: Peers::new(&settings),
@@ -71,6 +75,11 @@ impl Remote {
     /// Whether the upstream's settings give this field a value of their own.
     pub(super) fn sets(&self, name: &HeaderName) -> bool {
         self.settings.headers.iter().any(|(set, _)| set == name)
+    }
+
+    /// Whether the settings bring credentials of their own: then the client's go no further than here.
+    pub(super) fn has_own_key(&self) -> bool {
+        self.authorization.is_some() || self.settings.headers.iter().any(|(name, _)| is_credential(name))
     }
 
     pub(super) fn admit(&self) -> Result<(), AttemptError> {
@@ -97,51 +106,44 @@ impl Remote {
 
     /// Sends a whole request and waits for the answer's head.
     ///
-    /// A pooled connection may have died unseen, so its first failure costs the client nothing: the
-    /// request goes out again on another. Each such failure takes one connection out of the pool, so
-    /// there are at most `idle_connections` of them.
+    /// A pooled connection may have died unseen, so its first failure costs the client nothing: the request
+    /// goes out once more, on a new one. Only where it cannot have been worked on, for a request must not be
+    /// done twice (RFC 9110 section 9.2.2): the connection broke before or right after the request was sent.
     pub(super) async fn send(
         self: &Arc<Self>,
         request: Outgoing<'_>,
         body: &Bytes,
     ) -> Result<Exchange, AttemptError> {
-        loop {
-            let mut exchange = self.begin(request, !body.is_empty()).await?;
-            let stale = exchange.is_reused();
-            match deliver(&mut exchange, body).await {
-                Ok(()) => return Ok(exchange),
-                Err(error) if stale && error.cause == UpstreamCause::Cut => {
-                    tracing::debug!(%error, "a pooled connection had died, trying a new one");
-                }
-                Err(error) => return Err(error),
+        let mut exchange = self.connect(request, Pool::First).await?;
+        let began = Instant::now();
+        match deliver(&mut exchange, request, body).await {
+            Ok(()) => return Ok(exchange),
+            Err(error) if exchange.is_stale(&error, began.elapsed()) => {
+                tracing::debug!(%error, "a pooled connection had died, trying a new one");
             }
+            Err(error) => return Err(error),
         }
+        let mut exchange = self.connect(request, Pool::Avoid).await?;
+        deliver(&mut exchange, request, body).await.map(|()| exchange)
     }
 
     /// Connects (or takes a pooled connection) and writes the head; the body follows part by part.
     pub(super) async fn open(self: &Arc<Self>, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
-        self.begin(request, false).await
-    }
-
-    async fn begin(
-        self: &Arc<Self>,
-        request: Outgoing<'_>,
-        body_follows: bool,
-    ) -> Result<Exchange, AttemptError> {
-        loop {
-            let mut exchange = self.connect().await?;
-            match exchange.write_head(request, body_follows).await {
-                Ok(()) => return Ok(exchange),
-                Err(error) if exchange.is_reused() && error.cause == UpstreamCause::Cut => {}
-                Err(error) => return Err(error),
-            }
+        let mut exchange = self.connect(request, Pool::First).await?;
+        let began = Instant::now();
+        match exchange.write_head(request, false).await {
+            Ok(()) => return Ok(exchange),
+            Err(error) if exchange.is_stale(&error, began.elapsed()) => {}
+            Err(error) => return Err(error),
         }
+        let mut exchange = self.connect(request, Pool::Avoid).await?;
+        exchange.write_head(request, false).await.map(|()| exchange)
     }
 
     /// A connection to the first address that takes one, within the connect timeout.
-    async fn connect(self: &Arc<Self>) -> Result<Exchange, AttemptError> {
+    async fn connect(self: &Arc<Self>, request: Outgoing<'_>, pool: Pool) -> Result<Exchange, AttemptError> {
         let mut measured = Measured::new(self.metrics.clone());
-        let connected = self.connect_in_turn().await;
+        let connected = self.connect_in_turn(request.rules.upgrade, pool).await;
         match connected {
             Ok((session, peer, reused)) => {
                 Ok(Exchange::network(self.clone(), session, peer, reused, measured))
@@ -151,13 +153,18 @@ impl Remote {
     }
 
     /// Pingora's own timer bounds each address; the look-up and the sum of all are bounded here.
-    async fn connect_in_turn(&self) -> Result<(HttpSession, Arc<HttpPeer>, bool), AttemptError> {
+    async fn connect_in_turn(
+        &self,
+        upgrade: bool,
+        pool: Pool,
+    ) -> Result<(HttpSession, Arc<HttpPeer>, bool), AttemptError> {
         let wait = self.settings.connect_timeout;
         let began = Instant::now();
         let mut last = None;
         for turn in 0.. {
             let Some(peer) = self.peer(turn, wait).await? else { break };
-            match self.session(&peer).await {
+            let peer = if upgrade { http1_only(peer) } else { peer };
+            match self.session(&peer, pool).await {
                 Ok((session, reused)) => return Ok((session, peer, reused)),
                 Err(error) => last = Some(AttemptError::from_pingora(&error, Phase::Connect)),
             }
@@ -188,11 +195,15 @@ impl Remote {
 impl Remote {
     /// A pooled or new connection. One that can only be HTTP/1 is wrapped, so that a request's head and body
     /// leave together.
-    async fn session(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession, bool)> {
+    async fn session(&self, peer: &HttpPeer, pool: Pool) -> pingora_core::Result<(HttpSession, bool)> {
         if peer.options.alpn.get_max_http_version() > 1 {
             return self.connector.get_http_session(peer).await;
         }
-        if let Some(stream) = self.http1.reused_stream(peer).await {
+        let pooled = match pool {
+            Pool::First => self.http1.reused_stream(peer).await,
+            Pool::Avoid => None,
+        };
+        if let Some(stream) = pooled {
             return Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), true));
         }
         let stream = self.http1.new_stream(peer).await?;
@@ -238,9 +249,29 @@ fn authorities(settings: &OpenAiUpstream) -> Result<Option<String>, String> {
     Ok(settings.ca_file.as_ref().map(|file| file.to_string_lossy().into_owned()))
 }
 
-/// Writes the body and waits for the head. An upstream that answers early and stops reading fails the
+/// Where a connection may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pool {
+    /// From the pool, if there is one.
+    First,
+    /// A new one, so far as the protocol leaves the choice: requests share an HTTP/2 connection.
+    Avoid,
+}
+
+/// An upgrade is a matter of HTTP/1 (RFC 9113 section 8.6), whatever else the upstream offers.
+fn http1_only(peer: Arc<HttpPeer>) -> Arc<HttpPeer> {
+    if peer.options.alpn.get_max_http_version() == 1 {
+        return peer;
+    }
+    let mut peer = (*peer).clone();
+    peer.options.alpn = ALPN::H1;
+    Arc::new(peer)
+}
+
+/// Writes the head and the body and waits for the answer's head. An upstream that answers early and stops reading fails the
 /// write; its answer counts all the same.
-async fn deliver(exchange: &mut Exchange, body: &Bytes) -> Result<(), AttemptError> {
+async fn deliver(exchange: &mut Exchange, request: Outgoing<'_>, body: &Bytes) -> Result<(), AttemptError> {
+    exchange.write_head(request, !body.is_empty()).await?;
     let written = async {
         if !body.is_empty() {
             exchange.write(body.clone()).await?;
