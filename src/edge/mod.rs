@@ -111,7 +111,7 @@ impl<H: Hook> HttpServerApp for Edge<H> {
         }
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
         let mut down = Session::new(session, &head, &self.limits);
-        self.relay.serve(&head, peer, &mut down).await;
+        self.relay.serve(head, peer, &mut down).await;
         // An answer that promised to keep the connection is held to it, also if the shutdown came meanwhile.
         let session = down.into_kept().await?;
         let mut settings = HttpPersistentSettings::for_session(&session);

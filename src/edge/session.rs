@@ -143,6 +143,10 @@ impl Downstream for Session {
     }
 
     async fn gone(&mut self) -> ClientError {
+        if !self.inner.is_body_done() {
+            // What comes next is body, not the next request: nobody could tell where that begins.
+            self.inner.set_keepalive(None);
+        }
         loop {
             // Bytes behind the request belong to the next one, which waits its turn.
             if let Err(error) = self.inner.read_body_or_idle(true).await {

@@ -112,18 +112,25 @@ pub(super) async fn run<H: Hook, D: Downstream>(
             Next::GiveUp => return Ok(Outcome::Failed(failed)),
             Next::Onward => {
                 progress = Progress { upstream: progress.upstream + 1, here: 0, total: progress.total };
-                failed.discard().await;
             }
             Next::Again(pause) => {
-                failed.discard().await;
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = rest(pause, failed) => {}
                     gone = client.down.gone() => return Err(gone.into()),
                 }
                 request.waited += pause;
             }
         }
     }
+}
+
+/// The pause before the same upstream is asked again. Its error answer is read meanwhile, so that the
+/// connection can be used for that.
+async fn rest(pause: Duration, failed: Box<Failed>) {
+    let end = tokio::time::Instant::now() + pause;
+    // What did not come in time is let go with its connection.
+    let _ = tokio::time::timeout_at(end, failed.discard()).await;
+    tokio::time::sleep_until(end).await;
 }
 
 /// Where the draft goes: to the upstream a hook named, or by the routes.

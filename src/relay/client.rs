@@ -58,6 +58,8 @@ pub(super) struct Client<'a, D> {
     pub(super) bytes_sent: u64,
     /// The client waits to be told before it sends its body.
     expects_continue: bool,
+    /// A write was begun and not ended: what is said next would land in the middle of it.
+    writing: bool,
     /// Fields every answer carries: the request id and, for those who may see it, the trace.
     pub(super) own: Vec<(HeaderName, HeaderValue)>,
 }
@@ -75,14 +77,16 @@ impl<'a, D: Downstream> Client<'a, D> {
             bytes_received: 0,
             bytes_sent: 0,
             expects_continue,
+            writing: false,
             own: vec![(REQUEST_ID, id)],
         }
     }
 
     /// The next part of the request body.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, ClientError> {
-        if std::mem::take(&mut self.expects_continue) {
+        if self.expects_continue {
             self.down.send_continue().await?;
+            self.expects_continue = false;
         }
         let part = self.down.read().await?;
         self.bytes_received += part.as_ref().map_or(0, |part| part.len() as u64);
@@ -106,7 +110,10 @@ impl<'a, D: Downstream> Client<'a, D> {
             headers.insert(name, value);
         }
         self.started = Some(Started { status, at: Instant::now(), events });
-        self.down.start(status, headers).await
+        self.writing = true;
+        self.down.start(status, headers).await?;
+        self.writing = false;
+        Ok(())
     }
 
     /// The answer is whole.
@@ -116,7 +123,9 @@ impl<'a, D: Downstream> Client<'a, D> {
 
     pub(super) async fn write(&mut self, part: Bytes, last: bool) -> Result<(), ClientError> {
         let length = part.len() as u64;
+        self.writing = true;
         self.down.write(part, last).await?;
+        self.writing = false;
         self.bytes_sent += length;
         Ok(())
     }
@@ -154,7 +163,7 @@ impl<'a, D: Downstream> Client<'a, D> {
     pub(super) async fn refuse(&mut self, fault: &Fault) -> Result<(), ClientError> {
         match self.started {
             None => self.answer_error(fault.status(), fields_of(fault), &fault.api_error()).await,
-            Some(Started { events: true, .. }) => {
+            Some(Started { events: true, .. }) if !self.writing => {
                 self.write(answer::error_event(&fault.api_error()), true).await
             }
             Some(_) => {

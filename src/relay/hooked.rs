@@ -1,5 +1,7 @@
 //! A JSON request: read whole, shown to the chain, routed by its model, attempted, answered.
 
+use std::time::Instant;
+
 use super::attempts::{self, Outcome};
 use super::client::{Client, End};
 use super::downstream::Downstream;
@@ -16,7 +18,9 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
 ) -> Result<(), End> {
     request.record.asked = endpoint.into();
     let head = request.head;
+    let began = Instant::now();
     let body = intake::read_json(client, &head.headers, request.lease.config.limits.body_bytes).await?;
+    request.waited += began.elapsed();
     let mut draft = Draft::new(body).map_err(|error| intake::bad_body(&error))?;
     request.note(&draft);
     if endpoint == Endpoint::ChatCompletions && draft.model.is_none() {

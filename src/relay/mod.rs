@@ -73,7 +73,11 @@ impl<H: Hook> Relay<H> {
     }
 
     /// Serves one request to its end: an answer, an error in OpenAI's form, or a client that left.
-    pub async fn serve<D: Downstream>(&self, head: &Parts, peer: Option<SocketAddr>, down: &mut D) {
+    pub async fn serve<D: Downstream>(&self, mut head: Parts, peer: Option<SocketAddr>, down: &mut D) {
+        let trace_wanted = identity::knows_token(&head.headers, &self.trace_token);
+        // It may be the admin token, and nobody behind this line has to know it.
+        head.headers.remove(client::TRACE);
+        let head = &head;
         let _counted = self.recorder.begin();
         let lease = self.published.lease();
         let id = self.ids.next();
@@ -81,14 +85,15 @@ impl<H: Hook> Relay<H> {
         let mut request = Request {
             record: blank_record(&id, lease.number, head, peer),
             waited: Duration::ZERO,
-            trace_wanted: identity::knows_token(&head.headers, &self.trace_token),
+            trace_wanted,
             started: Instant::now(),
             lease,
             id,
             head,
         };
         // The place is held until the client was told and the record is written: a drain waits for both.
-        let (_held, ended) = match self.in_flight.enter(request.lease.config.limits.requests_in_flight) {
+        let max = request.lease.config.limits.requests_in_flight;
+        let (_held, ended) = match self.in_flight.enter(max) {
             Ok(held) => {
                 let ended = tokio::select! {
                     biased;
@@ -97,6 +102,8 @@ impl<H: Hook> Relay<H> {
                 };
                 (Some(held), ended)
             }
+            // Whoever asks whether the gateway lives must not take fullness for death.
+            Err(_) if head.uri.path() == target::HEALTH => (None, request.run(&mut client).await),
             Err(fault) => (None, Err(End::Fault(fault))),
         };
         let told = match &ended {

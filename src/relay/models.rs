@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use super::client::{Client, End};
 use super::downstream::Downstream;
-use super::{Request, passthrough};
+use super::{Request, intake, passthrough};
 use crate::chat::models::ModelList;
 use crate::fault::{Fault, Kind};
 use crate::hook::{HeaderChanges, Hook, UpstreamCause};
@@ -46,15 +46,17 @@ fn merge(bodies: &[Bytes]) -> ModelList<'_> {
 }
 
 async fn ask_all<H: Hook, D: Downstream>(
-    request: &Request<'_, H>,
+    request: &mut Request<'_, H>,
     client: &mut Client<'_, D>,
 ) -> Result<Vec<Bytes>, End> {
+    intake::read_whole(client, limits::MODELS_REQUEST_BYTES_MAX).await?;
     let asked = request.lease.upstreams.iter().map(|upstream| ask(request, upstream));
     let answers = tokio::select! {
         biased;
         answers = join_all(asked) => answers,
         gone = client.down.gone() => return Err(gone.into()),
     };
+    request.waited = request.started.elapsed();
     let bodies: Vec<Bytes> = answers.into_iter().flatten().collect();
     if bodies.is_empty() {
         let message = "No upstream told its models.";

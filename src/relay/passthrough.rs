@@ -8,7 +8,6 @@ use super::client::{Client, End};
 use super::downstream::Downstream;
 use super::intake::{self, to_end};
 use super::{Request, path_and_query};
-use crate::fault::{Fault, Kind};
 use crate::hook::{HeaderChanges, Hook, UpstreamCause};
 use crate::metrics::Outcome;
 use crate::upstream::{
@@ -61,6 +60,8 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
             None => answered = true,
         }
     }
+    // Until the answer's head is here everything is waiting, for the one side or the other.
+    request.waited = request.started.elapsed();
     answer(request, client, upstream, exchange, sending).await
 }
 
@@ -120,20 +121,23 @@ async fn answer<H: Hook, D: Downstream>(
     client.start(status, headers, false).await?;
     // A tunnel carries the client's bytes on, whatever its request said.
     sending |= upgraded;
+    let mut taken = true;
     loop {
         tokio::select! {
             biased;
             chunk = exchange.chunk() => match chunk {
                 Ok(Some(chunk)) => client.write(chunk, false).await?,
                 Ok(None) => break,
-                Err(error) => return Err(broke_off(&error).into()),
+                Err(error) => return Err(error.broke_off().into()),
             },
             part = client.read_or_gone(sending) => {
                 let part = part.map_err(to_end)?;
                 let whole = part.is_none();
-                // The answer is here already, so a failed upload does not change it.
-                sending = upload(&mut exchange, part).await.unwrap_or(false);
-                if whole && upgraded {
+                sending = !whole;
+                // The answer is here already, so a failed upload does not change it. What is left of it is
+                // read all the same, or it would be taken for the client's next request.
+                taken = taken && upload(&mut exchange, part).await.is_ok();
+                if upgraded && (whole || !taken) {
                     break;
                 }
             }
@@ -148,12 +152,5 @@ fn failed(upstream: &Upstream, error: &AttemptError) -> End {
     if error.cause != UpstreamCause::BreakerOpen {
         upstream.failed();
     }
-    let message = error.told(upstream.name());
-    let mut fault = Fault::new(Kind::Upstream(error.cause), message).detail(error.to_string());
-    fault.retry_after = error.retry_after;
-    fault.into()
-}
-
-fn broke_off(error: &AttemptError) -> Fault {
-    Fault::new(Kind::Upstream(error.cause), "The upstream's answer broke off.").detail(error.to_string())
+    error.clone().into_fault(upstream.name()).into()
 }

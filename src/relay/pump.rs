@@ -13,7 +13,6 @@ use super::downstream::Downstream;
 use crate::chain::{self, Draft, ErrorRuling, Facts};
 use crate::chat::Usage;
 use crate::chat::sse::Splitter;
-use crate::fault::{Fault, Kind};
 use crate::hook::{Hook, HookName, Phase, UpstreamCause, UpstreamFailure};
 use crate::metrics::Outcome;
 use crate::upstream::{AttemptError, Exchange, strip_answer};
@@ -47,7 +46,7 @@ pub(super) async fn run<H: Hook, D: Downstream>(
         Err(Broken::Client(end)) => Err(end),
         Err(Broken::Upstream(error)) => {
             tell_hooks(request, client, facts, draft, &error).await;
-            Err(cut(&error).into())
+            Err(error.broke_off().into())
         }
     }
 }
@@ -61,7 +60,7 @@ pub(super) async fn rest<H: Hook, D: Downstream>(
 ) -> Result<(), End> {
     body(request, client, exchange, first).await.map_err(|broken| match broken {
         Broken::Client(end) => end,
-        Broken::Upstream(error) => cut(&error).into(),
+        Broken::Upstream(error) => error.broke_off().into(),
     })
 }
 
@@ -149,10 +148,6 @@ fn broken_off(message: String) -> Broken {
     Broken::Upstream(AttemptError::new(UpstreamCause::Cut, Phase::Body, message))
 }
 
-fn cut(error: &AttemptError) -> Fault {
-    Fault::new(Kind::Upstream(error.cause), "The upstream's answer broke off.").detail(error.to_string())
-}
-
 /// Error hooks see that an answer broke off; with bytes at the client they can no longer change it.
 async fn tell_hooks<H: Hook, D: Downstream>(
     request: &mut Request<'_, H>,
@@ -176,9 +171,8 @@ async fn tell_hooks<H: Hook, D: Downstream>(
         message: error.message.clone(),
         error_body: None,
     };
-    let ErrorRuling::Continue = chain::on_error(&request.lease, facts, draft, &failure).await else {
-        return;
-    };
+    // Nothing a hook says can change an answer the client already has part of.
+    drop::<ErrorRuling>(chain::on_error(&request.lease, facts, draft, &failure).await);
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -1,6 +1,6 @@
 //! Answers that are not simply an upstream's: a plugin's own, and an upstream's error once attempts are spent.
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::attempts::{Failed, FailedKind, retry_after};
@@ -9,11 +9,10 @@ use super::downstream::Downstream;
 use super::{Request, pump};
 use crate::chain::{Answer, AnswerBody, Draft};
 use crate::chat::answer::completion_as_sse;
-use crate::fault::{Fault, Kind};
 use crate::hook::{HeaderChanges, Hook};
 use crate::limits;
 use crate::metrics::Outcome;
-use crate::upstream::strip_answer;
+use crate::upstream::{is_hop_by_hop, strip_answer};
 
 /// Gives the client a plugin's answer. To a client that asked for a stream, a whole completion goes out as
 /// events: a JSON body would look to it like a stream without content.
@@ -76,9 +75,7 @@ fn change(headers: &mut HeaderMap, changes: HeaderChanges) {
 }
 
 fn is_framing(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(name, "content-length" | "transfer-encoding" | "connection" | "upgrade" | "trailer")
-        || name.starts_with("x-hookway-")
+    *name == CONTENT_LENGTH || is_hop_by_hop(name) || name.as_str().starts_with("x-hookway-")
 }
 
 /// Gives the client what the last attempt brought: the upstream's own error, or one of the gateway's.
@@ -92,9 +89,7 @@ pub(super) async fn pass_failure<H: Hook, D: Downstream>(
     let (exchange, body, whole) = match failed.kind {
         FailedKind::Status { exchange, body, whole } => (exchange, body, whole),
         FailedKind::Silent(error) => {
-            let message = error.told(&failed.upstream);
-            let mut fault = Fault::new(Kind::Upstream(error.cause), message).detail(error.to_string());
-            fault.retry_after = error.retry_after;
+            let mut fault = error.into_fault(&failed.upstream);
             fault.final_word = failed.retries_spent;
             return Err(fault.into());
         }

@@ -40,6 +40,12 @@ const API_SEGMENTS: [&str; 26] = [
 /// CONNECT asks for a tunnel to anywhere, TRACE for the request as the upstream got it, its key included.
 const SERVED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// Answered by the gateway itself.
+pub(super) const HEALTH: &str = "/healthz";
+
+/// Paths whose POST passes the hooks.
+const HOOKED: [&str; 5] = ["/chat/completions", "/completions", "/embeddings", "/responses", "/messages"];
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     /// A JSON request that is read whole, may pass hooks and is routed by its model.
@@ -56,7 +62,7 @@ pub(super) fn classify<'a>(method: &Method, path: &'a str) -> Result<(Target<'a>
     if matches!(*method, Method::CONNECT | Method::TRACE) {
         return Err(Fault::method_not_allowed(format!("The method {method} is not served."), SERVED));
     }
-    if path == "/healthz" {
+    if path == HEALTH {
         return if method == Method::GET || method == Method::HEAD {
             Ok((Target::Health, path))
         } else {
@@ -76,7 +82,26 @@ pub(super) fn classify<'a>(method: &Method, path: &'a str) -> Result<(Target<'a>
     if climbs(suffix) {
         return Err(Fault::new(Kind::BadRequest, "The path must not contain '..' segments."));
     }
-    Ok((of_suffix(method, suffix)?, suffix))
+    let target = of_suffix(method, suffix)?;
+    if target == Target::PassThrough
+        && let Some(plain) = disguised(suffix)
+    {
+        return Err(Fault::new(Kind::BadRequest, format!("Write this path as /v1{plain}.")));
+    }
+    Ok((target, suffix))
+}
+
+/// The hooked endpoint that an upstream may take another spelling for: servers decode, merge slashes, ignore
+/// case. Passed through, such a request would reach its endpoint past every plugin.
+fn disguised(suffix: &str) -> Option<&'static str> {
+    if HOOKED.contains(&suffix) {
+        return None;
+    }
+    let decoded = decode(suffix).to_ascii_lowercase();
+    let segments = decoded.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap_or(segment));
+    let plain: String =
+        segments.filter(|segment| !segment.is_empty()).flat_map(|segment| ["/", segment]).collect();
+    HOOKED.into_iter().find(|hooked| *hooked == plain.trim_end())
 }
 
 fn of_suffix<'a>(method: &Method, suffix: &'a str) -> Result<Target<'a>, Fault> {
@@ -179,6 +204,12 @@ mod tests {
             ("POST", "/healthz", Kind::MethodNotAllowed),
             ("TRACE", "/v1/files", Kind::MethodNotAllowed),
             ("CONNECT", "", Kind::MethodNotAllowed),
+            ("POST", "/v1/chat/completions/", Kind::BadRequest),
+            ("POST", "/v1//chat/completions", Kind::BadRequest),
+            ("POST", "/v1/chat/%63ompletions", Kind::BadRequest),
+            ("POST", "/v1/chat%2Fcompletions", Kind::BadRequest),
+            ("POST", "/v1/Chat/Completions", Kind::BadRequest),
+            ("POST", "/v1/chat/completions;v=1", Kind::BadRequest),
             ("GET", "/v1/../admin", Kind::BadRequest),
             ("GET", "/v1/files/%2e%2E/x", Kind::BadRequest),
             ("GET", "/v1/files/..%2Fx", Kind::BadRequest),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pingora_core::{Error, ErrorType};
 
+use crate::fault::{Fault, Kind};
 use crate::hook::{Phase, UpstreamCause};
 
 /// An attempt that brought no answer, or not the whole of it.
@@ -24,13 +25,25 @@ impl AttemptError {
     }
 
     /// What the client reads of it. Names no address.
-    pub fn told(&self, upstream: &str) -> String {
+    fn told(&self, upstream: &str) -> String {
         let what = match self.phase {
             Phase::Connect => "could not be reached",
             Phase::Send | Phase::FirstByte => "did not answer",
             Phase::Body => "broke its answer off",
         };
         format!("The upstream '{upstream}' {what} ({}).", self.cause.as_str())
+    }
+
+    /// The fault a client is told when no answer of `upstream` was begun.
+    pub fn into_fault(self, upstream: &str) -> Fault {
+        let mut fault = Fault::new(Kind::Upstream(self.cause), self.told(upstream)).detail(self.to_string());
+        fault.retry_after = self.retry_after;
+        fault
+    }
+
+    /// The fault that ends an answer which was.
+    pub fn broke_off(&self) -> Fault {
+        Fault::new(Kind::Upstream(self.cause), "The upstream's answer broke off.").detail(self.to_string())
     }
 
     pub(super) fn breaker_open(wait: Duration) -> Self {
