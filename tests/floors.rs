@@ -67,7 +67,9 @@ fn every_module_has_a_floor() {
 fn floors() -> BTreeMap<String, usize> {
     let text = fs::read_to_string(source_folder().join("lib.rs")).unwrap();
     let groups = text.split("\n\n").map(|group| {
-        let names = group.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+        let names = group.lines().filter_map(|line| {
+            line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ")?.strip_suffix(';')
+        });
         names.map(str::to_owned).collect::<Vec<_>>()
     });
     let floors = groups.filter(|names| !names.is_empty()).enumerate();
