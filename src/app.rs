@@ -23,7 +23,7 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::package::Search;
 use crate::plugin::launch::Launcher;
-use crate::record::Recorder;
+use crate::record::{Live, Recorder};
 use crate::relay::{InFlight, Relay};
 use crate::token::{self, Token};
 
@@ -139,7 +139,8 @@ async fn run(
     let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
     let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
 
-    let relay = Arc::new(Relay::new(published.clone(), Recorder::new(metrics.clone()), token.clone()));
+    let recorder = Recorder::new(metrics.clone(), Live::default());
+    let relay = Arc::new(Relay::new(published.clone(), recorder, token.clone()));
     let gateway = Arc::new(Gateway::new(lifecycle.clone(), published));
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let router = admin::router(gateway.clone(), metrics, token, Vec::new());

@@ -200,6 +200,11 @@ pub const METRIC_MODEL_BYTES_MAX: usize = 128;
 /// Log lines waiting to be written. Past it lines are dropped and counted: a log nobody reads must not stop requests.
 pub const LOG_LINES_QUEUED: usize = 16_384;
 
+/// The last requests that are kept for operators. One is about a kilobyte.
+pub const RECENT_REQUESTS: usize = 128;
+/// Events a listener may be behind before it loses the oldest: a second of a busy gateway.
+pub const LIVE_EVENTS: usize = 1024;
+
 /// A request body on the control listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 /// The control listener's last answers at shutdown.

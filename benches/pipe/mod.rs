@@ -17,7 +17,7 @@ use hookway::hook::{
     BodyNeed, Call, Hook, HookFailure, HookName, HookSpec, Mutates, OnFailure, Policy, Verdict, When,
 };
 use hookway::metrics::Metrics;
-use hookway::record::Recorder;
+use hookway::record::{Live, Recorder};
 use hookway::relay::Relay;
 use hookway::route::Routes;
 use hookway::token;
@@ -106,7 +106,7 @@ impl Client {
         let limits = generation.config.limits.clone();
         let published = Arc::new(Published::new(generation));
         let (token, _) = token::load(Some(&"t".repeat(32)), None, Path::new("/nonexistent")).unwrap();
-        let relay = Relay::new(published, Recorder::new(Arc::new(Metrics::new())), token);
+        let relay = Relay::new(published, Recorder::new(Arc::new(Metrics::new()), Live::default()), token);
         let edge = Arc::new(Edge::new(Arc::new(relay), limits));
         let (pipe, theirs) = tokio::io::duplex(PIPE_BYTES);
         let (serves, shutdown) = watch::channel(false);

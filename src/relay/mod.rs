@@ -121,7 +121,7 @@ impl<H: Hook> Relay<H> {
             Err(End::Fault(fault)) => Some(fault),
             Ok(()) | Err(End::Client(_)) => None,
         };
-        self.recorder.finished(&request.close(&client, gone, fault));
+        self.recorder.finished(request.close(&client, gone, fault));
     }
 }
 

@@ -1,6 +1,8 @@
-//! The one record a request leaves behind, and where it goes: metrics and access log.
+//! The one record a request leaves behind, and where it goes: metrics, access log, and whoever looks on.
 //!
 //! A record names and counts. It never holds a body, a header, a query or a key.
+
+mod live;
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -13,6 +15,8 @@ use crate::chat::Usage;
 use crate::hook::{HookName, Policy};
 use crate::logging::ACCESS;
 use crate::metrics::{Asked, Finished, HookOutcome, InFlight, Metrics, Outcome};
+
+pub use live::{Event, Happening, Heard, Listener, Live};
 
 /// What there is to say about a request that ended.
 #[derive(Clone, Debug)]
@@ -71,11 +75,12 @@ pub struct HookRun {
 #[derive(Clone)]
 pub struct Recorder {
     metrics: Arc<Metrics>,
+    live: Live,
 }
 
 impl Recorder {
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+    pub fn new(metrics: Arc<Metrics>, live: Live) -> Self {
+        Self { metrics, live }
     }
 
     /// A request begins: it is counted as in flight while what this returns lives.
@@ -83,8 +88,8 @@ impl Recorder {
         self.metrics.in_flight()
     }
 
-    /// Counts the request and writes its line. Never waits.
-    pub fn finished(&self, record: &Record) {
+    /// Counts the request, writes its line and tells it to those who look on. Never waits.
+    pub fn finished(&self, record: Record) {
         self.metrics.finished(&Finished {
             asked: record.asked,
             route: record.route.as_deref(),
@@ -99,6 +104,7 @@ impl Recorder {
             self.metrics.tokens(model, usage.prompt_tokens, usage.completion_tokens);
         }
         record.log();
+        self.live.request(record);
     }
 }
 
@@ -172,7 +178,7 @@ mod tests {
     use super::*;
     use crate::hook::Cause;
 
-    fn record() -> Record {
+    pub(super) fn record() -> Record {
         let run = |plugin: &str, outcome, policy, micros| HookRun {
             plugin: plugin.into(),
             hook: HookName::OnRequest,
@@ -228,11 +234,11 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let lines = fmt::Subscriber::builder().with_ansi(false).with_writer(move || writer.clone());
-        let recorder = Recorder::new(Arc::new(Metrics::new()));
+        let recorder = Recorder::new(Arc::new(Metrics::new()), Live::default());
         let finish = || {
             // Another test, without a subscriber, may be the first to come by and have its lack of interest kept.
             tracing::callsite::rebuild_interest_cache();
-            recorder.finished(record);
+            recorder.finished(record.clone());
         };
         if json {
             tracing::subscriber::with_default(lines.json().flatten_event(true).finish(), finish);
@@ -296,7 +302,7 @@ mod tests {
     #[test]
     fn a_request_is_counted_with_its_tokens() {
         let metrics = Arc::new(Metrics::new());
-        Recorder::new(metrics.clone()).finished(&record());
+        Recorder::new(metrics.clone(), Live::default()).finished(record());
         let text = metrics.render();
         assert!(text.contains(r#"endpoint="chat.completions",outcome="ok",route="gpt-*",status="200"} 1"#));
         assert!(text.contains(r#"hookway_tokens_total{direction="output""#));
