@@ -6,6 +6,7 @@
 mod families;
 mod handles;
 mod labels;
+mod quantiles;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,12 @@ use prometheus::{
 };
 
 use families::Families;
-pub use handles::{HookCall, HookMetrics, InFlight, PluginMetrics, UpstreamMetrics};
+pub use handles::{HookCall, HookMetrics, HookSummary, InFlight, PluginMetrics, UpstreamMetrics};
 pub use labels::{
     Asked, AttemptOutcome, BreakerState, Direction, HookOutcome, Outcome, ReloadOutcome, RestartReason,
     SandboxLevel,
 };
+pub use quantiles::Quantiles;
 
 use crate::hook::{Cause, HookName};
 use crate::limits;

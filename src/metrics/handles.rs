@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use prometheus::core::Metric;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use super::quantiles::{self, Quantiles};
 
 use super::{AttemptOutcome, BreakerState, HookOutcome, Metrics, RestartReason, SandboxLevel};
 use crate::hook::{Cause, HookName};
@@ -59,6 +62,32 @@ impl HookMetrics {
     pub fn failed_open(&self, cause: Cause) {
         self.fail_open[cause as usize].inc();
     }
+
+    /// What was counted so far. A scrape at the same moment would show the same.
+    pub fn summary(&self) -> HookSummary {
+        let calls = HookOutcome::all().map(|outcome| (outcome, self.calls[outcome.index()].get()));
+        let fail_open = Cause::ALL.map(|cause| (cause, self.fail_open[cause as usize].get()));
+        let seconds = self.duration.metric();
+        let buckets = seconds.get_histogram().get_bucket().iter();
+        let buckets: Vec<_> = buckets.map(|b| (b.upper_bound(), b.cumulative_count())).collect();
+        HookSummary {
+            calls: calls.filter(|(_, count)| *count > 0).collect(),
+            fail_open: fail_open.into_iter().filter(|(_, count)| *count > 0).collect(),
+            in_flight: u64::try_from(self.in_flight.get()).unwrap_or_default(),
+            took: quantiles::of(&buckets, seconds.get_histogram().get_sample_count()),
+        }
+    }
+}
+
+/// One hook of one plugin in numbers, since the gateway started. What never happened is left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HookSummary {
+    pub calls: Vec<(HookOutcome, u64)>,
+    /// Of all the plugin's hooks together: its series knows no hook.
+    pub fail_open: Vec<(Cause, u64)>,
+    pub in_flight: u64,
+    /// None before the first verdict.
+    pub took: Option<Quantiles>,
 }
 
 /// A hook call in flight.
@@ -175,6 +204,21 @@ mod tests {
         assert_eq!(hook.duration.get_sample_count(), 2, "a cancelled call has no duration worth knowing");
         open.end(HookOutcome::Continue);
         assert_eq!(hook.in_flight.get(), 0);
+    }
+
+    #[test]
+    fn a_summary_tells_what_happened_and_leaves_out_what_did_not() {
+        let metrics = Metrics::new();
+        let hook = metrics.hook("redact", HookName::OnRequest);
+        assert_eq!(hook.summary().took, None);
+        hook.call().end(HookOutcome::Patch);
+        hook.failed_open(Cause::Timeout);
+        let _open = hook.call();
+        let summary = hook.summary();
+        assert_eq!(summary.calls, [(HookOutcome::Patch, 1)]);
+        assert_eq!(summary.fail_open, [(Cause::Timeout, 1)]);
+        assert_eq!(summary.in_flight, 1);
+        assert!(summary.took.is_some());
     }
 
     #[test]
