@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 use tokio::io::AsyncReadExt;
@@ -40,6 +40,8 @@ impl Source {
 /// One kept line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
+    /// Rises from line to line, over restarts and replacements of the plugin and of the gateway too.
+    pub number: u64,
     pub at: SystemTime,
     pub source: Source,
     pub text: String,
@@ -60,6 +62,7 @@ struct Ring {
     left: u32,
     second: Instant,
     dropped: u64,
+    last_number: u64,
     /// The last line of stderr that says something, whether or not it was kept.
     last_words: String,
 }
@@ -72,6 +75,8 @@ impl Logs {
             left: limits::PLUGIN_LOG_LINES_PER_SECOND,
             second: Instant::now(),
             dropped: 0,
+            // Lines are counted from the time: no ring comes so far that the next one would not begin beyond it.
+            last_number: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
             last_words: String::new(),
         };
         Self { plugin, ring: Mutex::new(ring) }
@@ -102,8 +107,11 @@ impl Logs {
         }
     }
 
-    pub(super) fn lines(&self) -> Vec<LogLine> {
-        self.lock().lines.iter().cloned().collect()
+    /// The oldest `count` lines with a number beyond `after`.
+    pub(super) fn lines(&self, after: u64, count: usize) -> Vec<LogLine> {
+        let ring = self.lock();
+        let first = ring.lines.partition_point(|line| line.number <= after);
+        ring.lines.range(first..).take(count).cloned().collect()
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -137,13 +145,23 @@ impl Ring {
             self.left = left;
         }
         self.bytes += text.len();
-        self.lines.push_back(LogLine { at: SystemTime::now(), source, text: text.to_owned() });
+        self.last_number += 1;
+        self.lines.push_back(LogLine {
+            number: self.last_number,
+            at: SystemTime::now(),
+            source,
+            text: text.to_owned(),
+        });
         while self.lines.len() > limits::PLUGIN_LOG_LINES || self.bytes > limits::PLUGIN_LOG_BYTES {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes -= oldest.text.len();
         }
         true
     }
+}
+
+fn micros(since: Duration) -> u64 {
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Cuts a stream of bytes into lines of bounded length.
@@ -236,7 +254,7 @@ mod tests {
         for line in 0..1_000 {
             logs.lock().keep(Source::Stderr, &format!("line {line}"), now);
         }
-        assert_eq!(logs.lines().len(), limits::PLUGIN_LOG_LINES_PER_SECOND as usize);
+        assert_eq!(logs.lines(0, usize::MAX).len(), limits::PLUGIN_LOG_LINES_PER_SECOND as usize);
         assert_eq!(logs.dropped(), 1_000 - u64::from(limits::PLUGIN_LOG_LINES_PER_SECOND));
         assert_eq!(logs.take_last_words(), "line 999");
         assert_eq!(logs.take_last_words(), "");
@@ -269,6 +287,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_read_on_from_where_the_last_read_ended() {
+        let logs = Logs::new("p".to_owned());
+        for line in ["one", "two", "three"] {
+            logs.line(Source::Stdout, line.to_owned());
+        }
+        let texts = |lines: &[LogLine]| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
+        let first = logs.lines(0, 2);
+        assert_eq!(texts(&first), ["one", "two"]);
+        assert_eq!(texts(&logs.lines(first[1].number, 2)), ["three"]);
+    }
+
+    #[test]
     fn the_ring_keeps_the_newest_lines_within_both_bounds() {
         let logs = Logs::new("p".to_owned());
         let wide = "w".repeat(limits::PLUGIN_LOG_LINE_BYTES);
@@ -278,6 +308,6 @@ mod tests {
                 logs.lock().keep(Source::Stdout, &wide, now);
             }
         }
-        assert_eq!(logs.lines().len(), limits::PLUGIN_LOG_BYTES / limits::PLUGIN_LOG_LINE_BYTES);
+        assert_eq!(logs.lines(0, usize::MAX).len(), limits::PLUGIN_LOG_BYTES / limits::PLUGIN_LOG_LINE_BYTES);
     }
 }

@@ -186,9 +186,9 @@ impl Plugin {
         self.shared.status()
     }
 
-    /// Recent output, oldest first, over restarts.
-    pub fn logs(&self) -> Vec<LogLine> {
-        self.shared.logs.lines()
+    /// Recent output, oldest first, over restarts: the first `count` lines with a number beyond `after`.
+    pub fn logs(&self, after: u64, count: usize) -> Vec<LogLine> {
+        self.shared.logs.lines(after, count)
     }
 
     /// Lines of output that were not kept because there were too many.

@@ -148,7 +148,7 @@ async fn a_handshake_tells_the_plugin_everything_and_takes_what_it_serves() {
     let (link, _) = link.await.unwrap().unwrap();
     assert_eq!(link.hooks(), [HookName::OnError]);
     assert_eq!(link.in_flight.available_permits(), 2);
-    assert_eq!(logs.lines()[0].text, "warming up n=1");
+    assert_eq!(logs.lines(0, 1)[0].text, "warming up n=1");
     assert_eq!(ask(&link, "", SOON).await.unwrap(), Ok(Verdict::default()), "a hook it does not serve");
 }
 
