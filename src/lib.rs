@@ -19,6 +19,7 @@ pub mod token;
 pub mod logging;
 pub mod plugin;
 pub mod route;
+pub mod store;
 pub mod upstream;
 
 pub mod record;

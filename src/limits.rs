@@ -209,3 +209,31 @@ pub const LIVE_EVENTS: usize = 1024;
 pub const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 /// The control listener's last answers at shutdown.
 pub const ADMIN_GRACE: Duration = Duration::from_secs(2);
+
+/// Waiting for another gateway that opens the same database. It checks the whole file, which these bounds keep small.
+pub const STORE_OPEN_WAIT: Duration = Duration::from_secs(10);
+/// How often it is asked whether it is done.
+pub const STORE_OPEN_RETRY: Duration = Duration::from_millis(10);
+/// Waiting for a transaction of another process: of a gateway that is being replaced, or of an operator's own.
+pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Changes and reads that wait for the thread that writes. Few actors change anything, each one thing at a time.
+pub const STORE_ORDERS_QUEUED: usize = 64;
+/// Writing what is queued at the end.
+pub const STORE_CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// What the database's log is cut back to; SQLite folds it into the database at about as much.
+pub const STORE_LOG_BYTES: i64 = 4 << 20;
+/// A text from outside, an error of a plugin say, as it is kept. The rest is cut.
+pub const STORE_TEXT_BYTES_MAX: usize = 4 << 10;
+/// Rows of one answer.
+pub const STORE_PAGE_ROWS_MAX: usize = 1_000;
+/// Hook calls that wait to be noted. With the period, what is noted per second at most: more would cost time that
+/// requests need, for rows that the next ones push out. Calls beyond are counted and not noted.
+pub const EXECUTIONS_QUEUED: usize = 4_096;
+/// How long noted calls wait for others that are written with them.
+pub const EXECUTIONS_PERIOD: Duration = Duration::from_secs(1);
+/// Calls of one plugin that are kept.
+pub const EXECUTIONS_PER_PLUGIN_MAX: i64 = 1_000;
+/// Calls of all plugins that are kept: some MiB.
+pub const EXECUTIONS_MAX: i64 = 10_000;
+/// Lines of the audit that are kept.
+pub const AUDIT_ROWS_MAX: i64 = 10_000;

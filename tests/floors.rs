@@ -15,7 +15,7 @@ const KEPT_IN: [(&str, &[&str]); 9] = [
     ("pingora_timeout", &["edge", "plugin", "upstream"]),
     ("arc_swap", &["chain"]),
     ("axum", &["admin"]),
-    ("rusqlite", &[]),
+    ("rusqlite", &["store"]),
     ("process::Command", &["plugin"]),
     ("Command::new(", &["plugin"]),
     ("tokio::process", &["plugin"]),

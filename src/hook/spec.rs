@@ -17,6 +17,15 @@ pub enum Policy {
     Closed,
 }
 
+impl Policy {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Why a hook call gave no verdict. The words are those of the `x-hookway-cause` header and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
