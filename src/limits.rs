@@ -35,6 +35,8 @@ pub const UPSTREAM_H2_STREAMS: usize = 100;
 pub const UPSTREAM_IDLE_CONNECTIONS: usize = 512;
 /// How long an idle upstream connection is kept. Below the 60 s after which common balancers close.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// How often idle upstream connections are looked at for those that ended.
+pub const UPSTREAM_IDLE_SWEEP: Duration = Duration::from_secs(2);
 /// A pooled connection that ends this soon after a request was sent had died before: no upstream works on a
 /// request and gives up within it.
 pub const STALE_CONNECTION_WAIT: Duration = Duration::from_millis(250);

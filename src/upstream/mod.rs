@@ -9,6 +9,7 @@ mod echo;
 mod exchange;
 mod fields;
 mod gather;
+mod idle;
 mod peers;
 mod remote;
 

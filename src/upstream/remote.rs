@@ -1,5 +1,6 @@
 //! An upstream across the network: its settings made ready, its connections, its health.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use super::breaker::Breaker;
 use super::exchange::{Exchange, Measured, Outgoing};
 use super::fields::is_credential;
 use super::gather::Gathered;
+use super::idle::Idle;
 use super::peers::Peers;
 use crate::config::OpenAiUpstream;
 use crate::hook::{Phase, UpstreamCause};
@@ -29,6 +31,7 @@ pub(super) struct Remote {
     connector: Connector,
     /// For peers that speak nothing but HTTP/1.
     http1: TransportConnector,
+    idle: Arc<Idle>,
     pub(super) host: HeaderValue,
     pub(super) authorization: Option<HeaderValue>,
     metrics: Arc<UpstreamMetrics>,
@@ -65,6 +68,7 @@ impl Remote {
             peers: Peers::new(&settings),
             breaker: Mutex::new(Breaker::new(settings.breaker)),
             http1: TransportConnector::new(Some(options.clone())),
+            idle: Idle::new(settings.idle_connections),
             connector: Connector::new(Some(options)),
             host,
             authorization,
@@ -200,7 +204,7 @@ impl Remote {
             return self.connector.get_http_session(peer).await;
         }
         let pooled = match pool {
-            Pool::First => self.http1.reused_stream(peer).await,
+            Pool::First => address(peer).and_then(|to| self.idle.take(to)),
             Pool::Avoid => None,
         };
         if let Some(stream) = pooled {
@@ -215,15 +219,19 @@ impl Remote {
     pub(super) async fn take_back(&self, session: HttpSession, peer: &HttpPeer) {
         let idle = Some(limits::UPSTREAM_IDLE_TIMEOUT);
         match session {
-            HttpSession::H1(_) if self.settings.idle_connections == 0 => {}
             HttpSession::H1(session) if peer.options.alpn.get_max_http_version() == 1 => {
-                if let Some(stream) = session.reuse().await {
-                    self.http1.release_stream(stream, peer.reuse_hash(), idle);
+                if let (Some(stream), Some(to)) = (session.reuse().await, address(peer)) {
+                    self.idle.put(to, stream);
                 }
             }
+            HttpSession::H1(_) if self.settings.idle_connections == 0 => {}
             session => self.connector.release_http_session(session, peer, idle).await,
         }
     }
+}
+
+fn address(peer: &HttpPeer) -> Option<SocketAddr> {
+    peer.address().as_inet().copied()
 }
 
 /// The file of authorities a connector is made with; `None`: the system's. Pingora panics at what it cannot
