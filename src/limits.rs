@@ -187,8 +187,20 @@ pub const LIFECYCLE_EVENTS: usize = 16;
 pub const CONFIG_WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// A config file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
-/// A `plugin.json`.
-pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// A `plugin.json`. The longest config schema and a page of description fit many times.
+pub const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+/// Schemas in a plugin's config schema, each counted as often as it is referred to. Large forms have a hundred fields.
+pub const CONFIG_SCHEMAS_MAX: usize = 10_000;
+/// Schemas within schemas: twice as deep as any form.
+pub const CONFIG_SCHEMA_DEPTH_MAX: usize = 32;
+/// Patterns of one config schema. Each has to be compiled.
+pub const CONFIG_PATTERNS_MAX: usize = 200;
+/// One compiled pattern. A page of alternatives fits.
+pub const CONFIG_PATTERN_BYTES_MAX: usize = 256 << 10;
+/// Defaults that one config gets.
+pub const CONFIG_DEFAULTS_BYTES_MAX: usize = 1 << 20;
+/// Problems of one config that are told at once.
+pub const CONFIG_PROBLEMS_TOLD: usize = 100;
 /// Files of one plugin folder.
 pub const PACKAGE_FILES_MAX: usize = 10_000;
 /// All files of one plugin folder.

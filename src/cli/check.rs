@@ -57,6 +57,12 @@ fn plugin(entry: &PluginEntry, config_name: &str, search: &Search) -> Result<Pac
     }
     let resolved = package.manifest.program.resolve(&package.dir, search);
     resolved.map_err(|error| here(format!("the plugin {name:?} cannot be started: {error}")))?;
+    package.manifest.config_schema.check(&entry.config).map_err(|problems| {
+        let mut told = problems.iter().map(|problem| here(format!("config of {name:?}: {problem}")));
+        let first =
+            told.next().unwrap_or_else(|| here(format!("config of {name:?} does not fit its schema")));
+        joined(first, told)
+    })?;
     Ok(package)
 }
 
@@ -142,6 +148,18 @@ mod tests {
                 "hookway.toml:3:8: the plugin \"mask\" cannot be started: there is no program \"masker\" in "
             ),
             "{told}"
+        );
+    }
+
+    #[test]
+    fn a_config_that_the_plugin_does_not_take_is_told_in_full() {
+        let manifest = MANIFEST
+            .replace("{ \"name\"", "{ \"configSchema\": { \"mark\": { \"type\": \"string\" } }, \"name\"");
+        let config = "[[plugin]]\nname = \"mask\"\npath = \"mask\"\nconfig = { mark = 1, marks = 2 }";
+        assert_eq!(
+            checked(config, &manifest).unwrap_err(),
+            "hookway.toml:3:8: config of \"mask\": /mark is a number; write a string\n\
+             hookway.toml:3:8: config of \"mask\": /marks is not known; did you mean \"mark\"?"
         );
     }
 

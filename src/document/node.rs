@@ -72,6 +72,26 @@ impl Node {
         }
     }
 
+    /// What stands at a JSON pointer (RFC 6901), or the nearest around it that is there.
+    pub fn nearest(&self, pointer: &str) -> &Self {
+        let mut nearest = self;
+        for step in pointer.split('/').skip(1) {
+            let step = step.replace("~1", "/").replace("~0", "~");
+            let inside = match &nearest.value {
+                Value::Table(entries) => {
+                    entries.iter().find(|entry| entry.key == step).map(|entry| &entry.node)
+                }
+                Value::List(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)),
+                Value::Null | Value::Boolean(_) | Value::Number(_) | Value::String(_) | Value::Foreign(_) => {
+                    None
+                }
+            };
+            let Some(inside) = inside else { break };
+            nearest = inside;
+        }
+        nearest
+    }
+
     /// The value as JSON, or the node that JSON cannot say.
     pub fn to_json(&self) -> Result<serde_json::Value, &Self> {
         Ok(match &self.value {

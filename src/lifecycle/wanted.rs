@@ -1,5 +1,6 @@
 //! Which plugins a configuration wants, each resolved to the program that will run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -74,7 +75,7 @@ fn read(
         name: entry.name.clone(),
         argv,
         dir: package.dir.clone(),
-        env: env(&manifest.program, &manifest.env, environment, sdk),
+        env: env(&manifest.program, &manifest.permissions.env, environment, sdk),
         config: entry.config.clone(),
         digest: package.digest,
         program: stamp,
@@ -85,7 +86,7 @@ fn read(
 /// A clean environment: what every program needs, what its runtime needs, what its manifest was granted.
 fn env(
     program: &Program,
-    granted: &[String],
+    granted: &BTreeSet<String>,
     environment: &Environment,
     sdk: &Path,
 ) -> Vec<(String, String)> {
@@ -116,7 +117,8 @@ mod tests {
             ("REGION".to_owned(), "eu".to_owned()),
         ]);
         let program = Program::Exec { main: "run".into() };
-        let env = env(&program, &["REGION".to_owned(), "ABSENT".to_owned()], &environment, Path::new("/sdk"));
+        let granted = ["REGION".to_owned(), "ABSENT".to_owned()].into();
+        let env = env(&program, &granted, &environment, Path::new("/sdk"));
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["PATH", "LANG", "REGION"]);
     }

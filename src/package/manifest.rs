@@ -9,7 +9,7 @@ use super::{hooks, permissions, program};
 use crate::document::{Node, Section, Wrong, boolean, integer, name, one_of, parsed, text};
 use crate::hook::{HookName, HookSpec};
 use crate::limits;
-use crate::package::Program;
+use crate::package::{ConfigProblem, ConfigSchema, Permissions, Program};
 
 /// The protocol this gateway speaks.
 const PROTOCOL: u32 = 1;
@@ -33,11 +33,11 @@ pub struct Manifest {
     pub hooks: BTreeMap<HookName, HookSpec>,
     /// Lower runs earlier.
     pub priority: i32,
-    /// Environment variables it asks to be given.
-    pub env: Vec<String>,
+    /// What it asks to be allowed.
+    pub permissions: Permissions,
     pub limits: ProcessLimits,
-    /// As written.
-    pub config_schema: Option<Value>,
+    /// What an operator may set. A manifest without one takes anything.
+    pub config_schema: ConfigSchema,
     pub enabled_by_default: bool,
 }
 
@@ -65,9 +65,9 @@ pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
     let program = program::read(root, dir);
     let hooks = root.table("hooks", hooks::read);
     let priority = root.get("priority", integer(-PRIORITY_MAX..=PRIORITY_MAX)).unwrap_or(PRIORITY);
-    let env = permissions::read(root);
+    let permissions = permissions::read(root);
     let limits = root.table("limits", process_limits);
-    let config_schema = root.get("configSchema", config_schema);
+    let config_schema = config_schema(root);
     let enabled_by_default = root.get("enabledByDefault", boolean).unwrap_or(false);
     keys_without_effect(root);
     Some(Manifest {
@@ -82,7 +82,7 @@ pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
         program: program?,
         hooks,
         priority,
-        env,
+        permissions,
         limits,
         config_schema,
         enabled_by_default,
@@ -110,12 +110,25 @@ fn process_limits(section: &mut Section<'_, '_>) -> ProcessLimits {
     }
 }
 
-/// A JSON Schema, which may be `true` or `false`, or a map of fields: what is in it is looked at when it is used.
-fn config_schema(node: &Node) -> Result<Value, Wrong> {
-    match node.to_json() {
-        Ok(schema @ (Value::Object(_) | Value::Bool(_))) => Ok(schema),
-        Ok(_) | Err(_) => Err(Wrong::Type("a JSON Schema, { \"type\": \"object\", … }".to_owned())),
-    }
+/// Its problems are told where they stand in the schema.
+fn config_schema(root: &mut Section<'_, '_>) -> ConfigSchema {
+    const KEY: &str = "configSchema";
+    let Some(node) = root.node(KEY) else { return ConfigSchema::default() };
+    let json = match node.to_json() {
+        Ok(schema @ (Value::Object(_) | Value::Bool(_))) => schema,
+        Ok(_) | Err(_) => {
+            let what = node.described("object");
+            root.problem(KEY, format!("{KEY} is {what}; write a JSON Schema, {{ \"type\": \"object\", … }}"));
+            return ConfigSchema::default();
+        }
+    };
+    ConfigSchema::parse(&json).unwrap_or_else(|problems| {
+        for ConfigProblem { pointer, message } in problems {
+            let text = format!("{KEY}{pointer} {message}");
+            root.problem_at(node.nearest(&pointer), &format!("/{KEY}{pointer}"), text);
+        }
+        ConfigSchema::default()
+    })
 }
 
 /// Keys of OmniRoute's manifests, and of editors, that are taken and change nothing here.

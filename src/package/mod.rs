@@ -5,13 +5,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use self::config_schema::{ConfigProblem, ConfigSchema};
 pub use self::digest::Digest;
 pub use self::manifest::{Manifest, ProcessLimits};
+pub use self::permissions::{Exec, Files, Network, Permissions};
 pub use self::program::{Program, ProgramNotFound, Search};
 use crate::document::Document;
 pub use crate::document::Errors;
 use crate::limits;
 
+mod config_schema;
 mod digest;
 mod hooks;
 mod manifest;
@@ -30,6 +33,8 @@ pub struct Package {
     /// Absolute and free of links.
     pub dir: PathBuf,
     pub manifest: Manifest,
+    /// As its author wrote it.
+    pub manifest_text: String,
     /// Of everything in the folder that can change what the plugin does.
     pub digest: Digest,
 }
@@ -47,17 +52,23 @@ pub fn load(dir: &Path) -> Result<Package, Errors> {
         .map_err(|error| Errors::of_file(&file_name, format!("cannot be read: {error}")))?;
     let manifest = Document::read_json(&file_name, &text, |root| manifest::read(root, &real))?;
     let digest = digest::of_folder(&real).map_err(|error| of_dir(error.to_string()))?;
-    Ok(Package { dir: real, manifest, digest })
+    Ok(Package { dir: real, manifest, manifest_text: text, digest })
 }
 
 fn manifest_text(path: &Path) -> std::io::Result<String> {
-    if !path.metadata()?.is_file() {
+    let too_large = || std::io::Error::other(format!("larger than {} bytes", limits::MANIFEST_BYTES_MAX));
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
         return Err(std::io::Error::other("it is not a file"));
+    }
+    if metadata.len() > limits::MANIFEST_BYTES_MAX {
+        return Err(too_large());
     }
     let mut text = String::new();
     File::open(path)?.take(limits::MANIFEST_BYTES_MAX + 1).read_to_string(&mut text)?;
+    // It may have grown since.
     if text.len() as u64 > limits::MANIFEST_BYTES_MAX {
-        return Err(std::io::Error::other(format!("larger than {} bytes", limits::MANIFEST_BYTES_MAX)));
+        return Err(too_large());
     }
     Ok(text)
 }

@@ -76,11 +76,17 @@ fn a_manifest_in_full_is_read_in_full() {
     assert_eq!((manifest.name.as_str(), manifest.version.to_string().as_str()), ("redact-2", "1.2.3-rc.1"));
     assert_eq!(manifest.program, Program::Python { main: "main.py".into() });
     assert_eq!((manifest.priority, manifest.enabled_by_default), (-10, true));
-    assert_eq!(manifest.env, ["TZ", "API_KEY"]);
+    assert_eq!(
+        serde_json::to_value(&manifest.permissions).unwrap(),
+        serde_json::json!({
+            "env": ["API_KEY", "TZ"], "fs": { "read": ["/etc/ssl", "data"], "write": [] },
+            "network": ["tcp:443"], "exec": false
+        })
+    );
     let limits = &manifest.limits;
     assert_eq!((limits.memory_mb, limits.max_in_flight, limits.instances), (Some(128), 8, 2));
     assert_eq!(
-        manifest.config_schema.unwrap().to_string(),
+        manifest.config_schema.json().to_string(),
         r#"{"type":"object","properties":{"z":{"default":1.50},"a":{}}}"#
     );
     let names: Vec<_> = manifest.hooks.keys().copied().collect();
@@ -147,7 +153,17 @@ fn a_manifest_of_omniroute_loads_as_it_is() {
     );
     assert_eq!(manifest.program, Program::Node { main: "main.mjs".into() });
     assert_eq!(manifest.hooks.keys().copied().collect::<Vec<_>>(), [HookName::OnRequest, HookName::OnError]);
-    assert!(manifest.env.is_empty());
+    assert_eq!(
+        manifest.permissions.words(),
+        [
+            "see the variable HOSTNAME",
+            "see the variable PORT",
+            "see the variable TMPDIR",
+            "see the variable TZ",
+            "read every file",
+            "use the network without limits",
+        ]
+    );
 }
 
 #[test]
