@@ -203,6 +203,8 @@ pub const CONFIG_DEFAULTS_BYTES_MAX: usize = 1 << 20;
 pub const CONFIG_PROBLEMS_TOLD: usize = 100;
 /// Files of one plugin folder.
 pub const PACKAGE_FILES_MAX: usize = 10_000;
+/// What lies right in a folder of plugins.
+pub const SCAN_ENTRIES_MAX: usize = 1_000;
 /// All files of one plugin folder.
 pub const PACKAGE_BYTES_MAX: u64 = 256 << 20;
 

@@ -10,6 +10,7 @@ pub use self::digest::Digest;
 pub use self::manifest::{Manifest, ProcessLimits};
 pub use self::permissions::{Exec, Files, Network, Permissions};
 pub use self::program::{Program, ProgramNotFound, Search};
+pub use self::scan::{Found, scan};
 use crate::document::Document;
 pub use crate::document::Errors;
 use crate::limits;
@@ -20,6 +21,7 @@ mod hooks;
 mod manifest;
 mod permissions;
 mod program;
+mod scan;
 
 #[cfg(test)]
 mod tests;
