@@ -66,6 +66,7 @@ impl<H: Hook> Edge<H> {
         let idle = if reused { self.limits.idle_timeout } else { Duration::ZERO };
         let wait = idle + self.limits.header_timeout;
         let read = tokio::select! {
+            biased;
             // A timer of Pingora's: one of tokio's would wake the runtime's driver for each request.
             read = pingora_timeout::timeout(wait, session.read_request()) => read,
             () = patience_ends(shutdown.clone()), if reused => return None,
@@ -102,7 +103,6 @@ impl<H: Hook> HttpServerApp for Edge<H> {
         let head = self.read_head(&mut session, reused, shutdown).await?;
         session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(self.limits.body_timeout));
-        session.set_write_timeout(Some(self.limits.write_timeout));
         session.set_total_drain_timeout(Some(limits::EARLY_ANSWER_DRAIN));
         // Which connections an early answer ends is decided when it starts.
         session.set_close_on_response_before_downstream_finish(false);
@@ -110,10 +110,12 @@ impl<H: Hook> HttpServerApp for Edge<H> {
             session.set_keepalive(None);
         }
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
-        let mut down = Session::new(session, &head, &self.limits);
+        let mut down = Session::new(&mut session, &head, &self.limits);
         self.relay.serve(head, peer, &mut down).await;
         // An answer that promised to keep the connection is held to it, also if the shutdown came meanwhile.
-        let session = down.into_kept().await?;
+        if !down.keeps_connection().await {
+            return None;
+        }
         let mut settings = HttpPersistentSettings::for_session(&session);
         settings.set_user_context(Box::new(Reused));
         let stream = session.finish().await.ok()??;
@@ -205,7 +207,7 @@ async fn refuse(session: &mut ServerSession, fault: &Fault, write_timeout: Durat
         session.shutdown().await;
         Ok(())
     };
-    if session::in_time(write_timeout, sent).await.is_err() {
+    if session::write_in_time(write_timeout, sent).await.is_err() {
         tracing::debug!("a client left before it could be told what was wrong with its request");
     }
 }

@@ -14,10 +14,10 @@ use super::prompt::Prompt;
 use crate::config::Limits;
 use crate::limits;
 use crate::relay::{ClientError, Downstream};
-use crate::upstream::Length;
+use crate::upstream::{Length, in_time};
 
-pub(super) struct Session {
-    inner: ServerSession,
+pub(super) struct Session<'a> {
+    inner: &'a mut ServerSession,
     /// HTTP/1.1: an answer of unknown length goes out chunked.
     chunks: bool,
     bodyless: bool,
@@ -42,8 +42,8 @@ enum State {
     Broken,
 }
 
-impl Session {
-    pub(super) fn new(inner: ServerSession, head: &Parts, limits: &Limits) -> Self {
+impl<'a> Session<'a> {
+    pub(super) fn new(inner: &'a mut ServerSession, head: &Parts, limits: &Limits) -> Self {
         Self {
             inner,
             chunks: head.version == Version::HTTP_11,
@@ -57,18 +57,16 @@ impl Session {
         }
     }
 
-    /// The session, if its connection may serve another request. If not, and the client may still be
-    /// sending, it is heard out for a moment.
-    pub(super) async fn into_kept(mut self) -> Option<ServerSession> {
-        let Some(http1) = self.inner.as_http1() else {
-            return (self.state == State::Whole).then_some(self.inner);
-        };
+    /// Whether its connection may serve another request. If not, and the client may still be sending, it is
+    /// heard out for a moment.
+    pub(super) async fn keeps_connection(mut self) -> bool {
+        let Some(http1) = self.inner.as_http1() else { return self.state == State::Whole };
         match self.state {
-            State::Whole if http1.will_keepalive() => return Some(self.inner),
+            State::Whole if http1.will_keepalive() => return true,
             State::Whole | State::Unreadable => self.part().await,
             State::Open | State::Broken => {}
         }
-        None
+        false
     }
 
     /// A socket closed with unread bytes in it is reset, and the reset may overtake the answer.
@@ -81,16 +79,19 @@ impl Session {
     /// An answer before the request is whole keeps the connection if what is left of it is little and sure to
     /// come; else it is the last.
     fn keep_or_end(&mut self) {
+        let whole = self.inner.is_body_done();
+        if self.state != State::Open || !(whole || self.rest_comes()) {
+            self.inner.set_keepalive(None);
+        }
+    }
+
+    fn rest_comes(&mut self) -> bool {
         let little = match self.body_length() {
             Length::None => true,
             Length::Bytes(length) => length <= limits::EARLY_ANSWER_DRAIN_BYTES,
             Length::Chunked => false,
         };
-        let whole = self.inner.is_body_done();
-        let comes = little && !self.hesitates;
-        if self.state != State::Open || !(whole || comes) {
-            self.inner.set_keepalive(None);
-        }
+        little && !self.hesitates
     }
 
     fn unreadable(&mut self, error: &Error) -> ClientError {
@@ -113,7 +114,7 @@ impl Session {
     }
 }
 
-impl Downstream for Session {
+impl Downstream for Session<'_> {
     fn body_length(&mut self) -> Length {
         if self.inner.is_body_empty() {
             return Length::None;
@@ -136,9 +137,9 @@ impl Downstream for Session {
             return part.map_err(|error| self.unreadable(&error));
         }
         // Over HTTP/2 Pingora waits for ever.
-        let read = pingora_timeout::timeout(self.body_timeout, self.inner.read_request_body()).await;
+        let read = in_time(|| self.body_timeout, self.inner.read_request_body()).await;
         let part =
-            read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "reading a request body"));
+            read.unwrap_or_else(|| Error::e_explain(ErrorType::ReadTimedout, "reading a request body"));
         part.map_err(|error| self.unreadable(&error))
     }
 
@@ -167,13 +168,13 @@ impl Downstream for Session {
         }
         self.unframed = untold && !self.chunks;
         self.keep_or_end();
-        let sent = in_time(self.write_timeout, write_head(&mut self.inner, status, headers)).await;
+        let sent = write_in_time(self.write_timeout, write_head(self.inner, status, headers)).await;
         sent.map_err(|error| self.failed(&error))
     }
 
     async fn write(&mut self, part: Bytes, last: bool) -> Result<(), ClientError> {
         if !part.is_empty() && !self.bodyless {
-            let sent = self.inner.write_response_body(part, false).await;
+            let sent = write_in_time(self.write_timeout, self.inner.write_response_body(part, false)).await;
             sent.map_err(|error| self.failed(&error))?;
         }
         if last { self.finish().await } else { Ok(()) }
@@ -183,7 +184,7 @@ impl Downstream for Session {
         if self.state == State::Whole {
             return Ok(());
         }
-        let sent = in_time(self.write_timeout, self.inner.finish_body()).await;
+        let sent = write_in_time(self.write_timeout, self.inner.finish_body()).await;
         sent.map_err(|error| self.failed(&error))?;
         if self.state == State::Open {
             self.state = State::Whole;
@@ -203,13 +204,12 @@ impl Downstream for Session {
     }
 }
 
-/// A write that Pingora itself puts no bound on.
-pub(super) async fn in_time(
+pub(super) async fn write_in_time(
     bound: Duration,
     write: impl Future<Output = pingora_core::Result<()>>,
 ) -> pingora_core::Result<()> {
-    let written = pingora_timeout::timeout(bound, write).await;
-    written.unwrap_or_else(|_| Error::e_explain(ErrorType::WriteTimedout, "writing an answer"))
+    let written = in_time(|| bound, write).await;
+    written.unwrap_or_else(|| Error::e_explain(ErrorType::WriteTimedout, "writing an answer"))
 }
 
 /// Writes an answer's head. Names go out in lower case, as they come in from HTTP/2 anyway.

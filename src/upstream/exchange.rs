@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use pingora_core::ErrorType;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use super::attempt::AttemptError;
 use super::fields::{self, RequestRules};
 use super::gather::Gathered;
+use super::patience::in_time;
 use super::remote::Remote;
 use crate::hook::{Phase, UpstreamCause};
 use crate::limits;
@@ -137,16 +137,16 @@ impl Exchange {
         Self { inner: Inner::Local(Local { status, headers, chunks: chunks.into(), _measured: measured }) }
     }
 
-    /// Whether this failure means that a pooled HTTP/1 connection had died unseen, `since` the request began:
-    /// nothing of an answer came, and the end came too soon for one.
-    pub(super) fn is_stale(&self, error: &AttemptError, since: Duration) -> bool {
+    /// Whether this failure means that a pooled HTTP/1 connection had died unseen: nothing of an answer came,
+    /// and the end came too soon for one.
+    pub(super) fn is_stale(&self, error: &AttemptError) -> bool {
         let Inner::Network(network) = &self.inner else { return false };
         let http1 = matches!(network.session, HttpSession::H1(_));
         let unsent = error.phase == Phase::Send;
         http1
             && network.reused
             && error.cause == UpstreamCause::Cut
-            && (unsent || since < limits::STALE_CONNECTION_WAIT)
+            && (unsent || network.measured.began.elapsed() < limits::STALE_CONNECTION_WAIT)
     }
 
     /// With `body_follows` the head may wait for the body, to go out together with it.
@@ -159,31 +159,27 @@ impl Exchange {
         network.upgrade = request.rules.upgrade;
         let http2 = matches!(network.session, HttpSession::H2(_));
         let header = network.remote.request_header(request, http2)?;
-        network.session.set_write_timeout(Some(network.remote.settings.chunk_timeout));
         network.hold(body_follows);
-        let written = network.session.write_request_header(Box::new(header)).await;
+        let wait = network.remote.settings.chunk_timeout;
+        let written = in_time(|| wait, network.session.write_request_header(Box::new(header))).await;
         network.hold(false);
-        written.map_err(|error| AttemptError::from_pingora(&error, Phase::Send))
+        sent(written)
     }
 
     /// The next part of the request body.
     pub async fn write(&mut self, part: Bytes) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
-        network
-            .session
-            .write_request_body(part, false)
-            .await
-            .map_err(|error| network.measured.failed(AttemptError::from_pingora(&error, Phase::Send)))
+        let wait = network.remote.settings.chunk_timeout;
+        let written = in_time(|| wait, network.session.write_request_body(part, false)).await;
+        sent(written).map_err(|error| network.measured.failed(error))
     }
 
     /// The request body is whole.
     pub async fn end(&mut self) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
-        network
-            .session
-            .finish_request_body()
-            .await
-            .map_err(|error| network.measured.failed(AttemptError::from_pingora(&error, Phase::Send)))?;
+        let wait = network.remote.settings.chunk_timeout;
+        let finished = in_time(|| wait, network.session.finish_request_body()).await;
+        sent(finished).map_err(|error| network.measured.failed(error))?;
         network.request_done = true;
         Ok(())
     }
@@ -193,10 +189,10 @@ impl Exchange {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
         let wait = network.remote.settings.first_byte_timeout;
         network.session.set_read_timeout(None);
-        let left = network.time_left(wait);
-        let read = match pingora_timeout::timeout(left, network.read_final_head()).await {
-            Ok(read) => read.map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte)),
-            Err(_) => Err(network.out_of_time("header of the answer", wait, Phase::FirstByte)),
+        let deadline = network.deadline;
+        let read = match in_time(|| time_left(wait, deadline), network.read_final_head()).await {
+            Some(read) => read.map_err(|error| AttemptError::from_pingora(&error, Phase::FirstByte)),
+            None => Err(network.out_of_time("header of the answer", wait, Phase::FirstByte)),
         };
         let read = read.and_then(|()| network.check_protocol());
         if let Err(error) = read {
@@ -228,16 +224,15 @@ impl Exchange {
             Inner::Local(local) => Ok(local.chunks.pop_front()),
             Inner::Network(network) => {
                 let wait = network.remote.settings.chunk_timeout;
-                let left = network.time_left(wait);
-                network.session.set_read_timeout(Some(left));
-                network.session.read_response_body().await.map_err(|error| {
-                    let error = if *error.etype() == ErrorType::ReadTimedout {
-                        network.out_of_time("more of the answer", wait, Phase::Body)
-                    } else {
-                        AttemptError::from_pingora(&error, Phase::Body)
-                    };
-                    network.measured.failed(error)
-                })
+                let deadline = network.deadline;
+                let left = || time_left(wait, deadline);
+                let read = in_time(left, network.session.read_response_body()).await;
+                let error = match read {
+                    Some(Ok(chunk)) => return Ok(chunk),
+                    Some(Err(error)) => AttemptError::from_pingora(&error, Phase::Body),
+                    None => network.out_of_time("more of the answer", wait, Phase::Body),
+                };
+                Err(network.measured.failed(error))
             }
         }
     }
@@ -299,12 +294,7 @@ impl Network {
         Err(AttemptError::new(UpstreamCause::Cut, Phase::FirstByte, message))
     }
 
-    /// The shorter of `wait` and what is left of the attempt.
-    fn time_left(&self, wait: Duration) -> Duration {
-        wait.min(self.deadline.saturating_duration_since(Instant::now()))
-    }
-
-    /// What to say when [`Self::time_left`] is over.
+    /// What to say when [`time_left`] is over.
     fn out_of_time(&self, awaited: &str, wait: Duration, phase: Phase) -> AttemptError {
         let message = if Instant::now() < self.deadline {
             format!("no {awaited} within {wait:?}")
@@ -312,6 +302,23 @@ impl Network {
             format!("no end of the answer within {:?}", self.remote.settings.total_timeout)
         };
         AttemptError::new(UpstreamCause::Timeout, phase, message)
+    }
+}
+
+/// The shorter of `wait` and what is left of the attempt.
+fn time_left(wait: Duration, deadline: Instant) -> Duration {
+    wait.min(deadline.saturating_duration_since(Instant::now()))
+}
+
+/// `None`: the upstream did not take it in time.
+fn sent<T>(written: Option<pingora_core::Result<T>>) -> Result<(), AttemptError> {
+    match written {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(AttemptError::from_pingora(&error, Phase::Send)),
+        None => {
+            let message = "the request was not taken in time";
+            Err(AttemptError::new(UpstreamCause::Timeout, Phase::Send, message))
+        }
     }
 }
 

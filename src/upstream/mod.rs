@@ -10,6 +10,7 @@ mod exchange;
 mod fields;
 mod gather;
 mod idle;
+mod patience;
 mod peers;
 mod remote;
 
@@ -20,6 +21,7 @@ use bytes::Bytes;
 pub use attempt::AttemptError;
 pub use exchange::{Exchange, Length, Outgoing};
 pub use fields::{RequestRules, asks_for_web_socket, is_hop_by_hop, strip_agreement, strip_answer};
+pub use patience::in_time;
 
 use crate::config;
 use crate::metrics::{Metrics, UpstreamMetrics};

@@ -20,6 +20,7 @@ use super::exchange::{Exchange, Measured, Outgoing};
 use super::fields::is_credential;
 use super::gather::Gathered;
 use super::idle::Idle;
+use super::patience::in_time;
 use super::peers::Peers;
 use crate::config::OpenAiUpstream;
 use crate::hook::{Phase, UpstreamCause};
@@ -119,10 +120,9 @@ impl Remote {
         body: &Bytes,
     ) -> Result<Exchange, AttemptError> {
         let mut exchange = self.connect(request, Pool::First).await?;
-        let began = Instant::now();
         match deliver(&mut exchange, request, body).await {
             Ok(()) => return Ok(exchange),
-            Err(error) if exchange.is_stale(&error, began.elapsed()) => {
+            Err(error) if exchange.is_stale(&error) => {
                 tracing::debug!(%error, "a pooled connection had died, trying a new one");
             }
             Err(error) => return Err(error),
@@ -134,10 +134,9 @@ impl Remote {
     /// Connects (or takes a pooled connection) and writes the head; the body follows part by part.
     pub(super) async fn open(self: &Arc<Self>, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
         let mut exchange = self.connect(request, Pool::First).await?;
-        let began = Instant::now();
         match exchange.write_head(request, false).await {
             Ok(()) => return Ok(exchange),
-            Err(error) if exchange.is_stale(&error, began.elapsed()) => {}
+            Err(error) if exchange.is_stale(&error) => {}
             Err(error) => return Err(error),
         }
         let mut exchange = self.connect(request, Pool::Avoid).await?;
@@ -186,10 +185,10 @@ impl Remote {
     async fn peer(&self, turn: usize, wait: Duration) -> Result<Option<Arc<HttpPeer>>, AttemptError> {
         let host = &self.settings.host;
         let failed = |cause, message| AttemptError::new(cause, Phase::Connect, message);
-        match pingora_timeout::timeout(wait, self.peers.get(turn)).await {
-            Ok(Ok(peer)) => Ok(peer),
-            Ok(Err(error)) => Err(failed(UpstreamCause::Connect, format!("looking up '{host}': {error}"))),
-            Err(_) => {
+        match in_time(|| wait, self.peers.get(turn)).await {
+            Some(Ok(peer)) => Ok(peer),
+            Some(Err(error)) => Err(failed(UpstreamCause::Connect, format!("looking up '{host}': {error}"))),
+            None => {
                 Err(failed(UpstreamCause::Timeout, format!("looking up '{host}' took more than {wait:?}")))
             }
         }
