@@ -205,6 +205,14 @@ pub const CONFIG_PROBLEMS_TOLD: usize = 100;
 pub const PACKAGE_FILES_MAX: usize = 10_000;
 /// What lies right in a folder of plugins.
 pub const SCAN_ENTRIES_MAX: usize = 1_000;
+/// Folders within folders of one plugin: deeper than any tree of dependencies.
+pub const PACKAGE_DEPTH_MAX: usize = 32;
+/// One file of a plugin folder. Programs with everything linked in stay below.
+pub const PACKAGE_FILE_BYTES_MAX: u64 = 128 << 20;
+/// Things wrong with the files of one plugin folder that are told at once.
+pub const PACKAGE_PROBLEMS_TOLD: usize = 20;
+/// Plugins installed at once, from a folder of several.
+pub const INSTALL_PLUGINS_MAX: usize = 100;
 /// All files of one plugin folder.
 pub const PACKAGE_BYTES_MAX: u64 = 256 << 20;
 

@@ -90,6 +90,11 @@ pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
 }
 
 fn version(text: &str) -> Result<semver::Version, String> {
+    // It becomes part of a folder's name.
+    const VERSION_BYTES_MAX: usize = 100;
+    if text.len() > VERSION_BYTES_MAX {
+        return Err(format!("is too long; write at most {VERSION_BYTES_MAX} characters, like 1.0.0"));
+    }
     text.parse().map_err(|error| format!("is no version ({error}); write it like 1.0.0"))
 }
 

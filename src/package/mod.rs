@@ -1,9 +1,14 @@
 //! A plugin on disk: a folder with a `plugin.json` and a program. Here it is read, checked and summed up;
 //! nothing here runs it.
+//!
+//! Whoever is given a folder, whether by configuration, scan, command or call, has it judged by [`load`] alone.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 pub use self::config_schema::{ConfigProblem, ConfigSchema};
 pub use self::digest::Digest;
@@ -11,6 +16,7 @@ pub use self::manifest::{Manifest, ProcessLimits};
 pub use self::permissions::{Exec, Files, Network, Permissions};
 pub use self::program::{Program, ProgramNotFound, Search};
 pub use self::scan::{Found, scan};
+use self::tree::{Fault, Tree};
 use crate::document::Document;
 pub use crate::document::Errors;
 use crate::limits;
@@ -22,6 +28,8 @@ mod manifest;
 mod permissions;
 mod program;
 mod scan;
+pub mod staging;
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -43,31 +51,73 @@ pub struct Package {
 
 /// Reads the plugin in `dir`. Blocks: every file of the folder is read once, for the digest.
 pub fn load(dir: &Path) -> Result<Package, Errors> {
-    let dir_name = dir.display().to_string();
-    let of_dir = |text: String| Errors::of_file(&dir_name, text);
+    load_as(dir, dir)
+}
+
+/// Reads the plugin in `dir` and tells its problems as those of `shown`, which it is a copy of.
+fn load_as(dir: &Path, shown: &Path) -> Result<Package, Errors> {
+    let shown_name = shown.display().to_string();
+    let of_dir = |text: String| Errors::of_file(&shown_name, text);
     let real = dir.canonicalize().map_err(|error| of_dir(format!("is no plugin folder: {error}")))?;
     if !real.is_dir() {
         return Err(of_dir("is no plugin folder: it is a file".to_owned()));
     }
-    let file_name = dir.join(MANIFEST_FILE).display().to_string();
-    let text = manifest_text(&real.join(MANIFEST_FILE))
-        .map_err(|error| Errors::of_file(&file_name, format!("cannot be read: {error}")))?;
-    let manifest = Document::read_json(&file_name, &text, |root| manifest::read(root, &real))?;
-    let digest = digest::of_folder(&real).map_err(|error| of_dir(error.to_string()))?;
-    Ok(Package { dir: real, manifest, manifest_text: text, digest })
+    let tree = Tree::read(&real).map_err(|faults| told(&shown_name, &faults));
+    let manifest = read_manifest(&real, &shown.join(MANIFEST_FILE));
+    let (tree, (manifest, manifest_text)) = both(tree, manifest)?;
+    let digest = digest::of_tree(&real, &tree).map_err(|error| of_dir(error.to_string()))?;
+    Ok(Package { dir: real, manifest, manifest_text, digest })
 }
 
-fn manifest_text(path: &Path) -> std::io::Result<String> {
-    let too_large = || std::io::Error::other(format!("larger than {} bytes", limits::MANIFEST_BYTES_MAX));
-    let metadata = path.metadata()?;
+fn told(dir: &str, faults: &[Fault]) -> Errors {
+    let mut errors = faults.iter().map(|fault| Errors::of_file(dir, fault.to_string()));
+    let first = errors.next().unwrap_or_else(|| Errors::of_file(dir, "is no plugin folder"));
+    errors.fold(first, |mut all, more| {
+        all.append(more);
+        all
+    })
+}
+
+/// Both, or all that is wrong with either.
+fn both<A, B>(a: Result<A, Errors>, b: Result<B, Errors>) -> Result<(A, B), Errors> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
+        (Err(mut errors), Err(more)) => {
+            errors.append(more);
+            Err(errors)
+        }
+    }
+}
+
+/// The manifest and its text.
+fn read_manifest(dir: &Path, shown: &Path) -> Result<(Manifest, String), Errors> {
+    let file_name = shown.display().to_string();
+    let text = manifest_text(dir)
+        .map_err(|error| Errors::of_file(&file_name, format!("cannot be read: {error}")))?;
+    let manifest = Document::read_json(&file_name, &text, |root| manifest::read(root, dir))?;
+    Ok((manifest, text))
+}
+
+fn manifest_text(dir: &Path) -> io::Result<String> {
+    let too_large = || io::Error::other(format!("larger than {} bytes", limits::MANIFEST_BYTES_MAX));
+    // What it says is told to whoever asks, so it may be no other file of this machine.
+    let path = dir.join(MANIFEST_FILE).canonicalize()?;
+    if !path.starts_with(dir) {
+        return Err(io::Error::other("it is a link that leaves the folder; put the file itself there"));
+    }
+    // A pipe in its place must not be waited for.
+    let mut file =
+        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
+        return Err(io::Error::other("it is not a file"));
     }
     if metadata.len() > limits::MANIFEST_BYTES_MAX {
         return Err(too_large());
     }
     let mut text = String::new();
-    File::open(path)?.take(limits::MANIFEST_BYTES_MAX + 1).read_to_string(&mut text)?;
+    Read::by_ref(&mut file).take(limits::MANIFEST_BYTES_MAX + 1).read_to_string(&mut text)?;
     // It may have grown since.
     if text.len() as u64 > limits::MANIFEST_BYTES_MAX {
         return Err(too_large());

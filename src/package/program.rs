@@ -4,6 +4,7 @@
 //! looked for where the operator put programs.
 
 use std::ffi::OsString;
+use std::io;
 use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -178,7 +179,12 @@ fn inside(dir: &Path, text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') || !steps_down {
         return Err("is no path inside the plugin's folder; write one without ..".to_owned());
     }
-    let real = dir.join(path).canonicalize().map_err(|error| format!("cannot be read: {error}"))?;
+    let real = dir.join(path).canonicalize().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            "is not in the folder; put it there, or write the path of a file that is".to_owned()
+        }
+        _ => format!("cannot be read: {error}"),
+    })?;
     if !real.starts_with(dir) {
         return Err("is a link that leaves the plugin's folder; put the file itself there".to_owned());
     }
