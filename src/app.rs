@@ -96,7 +96,7 @@ fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
 }
 
 /// Puts the SDKs where plugins find them, under the state folder.
-fn write_sdk(state_dir: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn write_sdk(state_dir: &Path) -> anyhow::Result<PathBuf> {
     let sdk = state_dir.join("sdk");
     let folder = sdk.join("python");
     let file = folder.join("hookway.py");

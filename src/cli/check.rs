@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{refuse, told_to};
+use super::refuse;
+use super::say::told_to;
 use crate::config::{self, Config, Environment, Errors, PluginEntry};
 use crate::package::{self, Package, Search};
 

@@ -1,8 +1,7 @@
 //! The commands. Each ends with 0 (done), 1 (failed) or 64 (bad usage or config, as `sysexits.h` has it).
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,8 +11,10 @@ use crate::app;
 use crate::config::{self, Config, Environment, Errors};
 
 mod check;
+mod plugin;
+mod say;
 
-const USAGE: u8 = 64;
+use say::{USAGE, told_to};
 
 /// Used without `-c`, if it is there.
 const CONFIG_FILE: &str = "config/hookway.toml";
@@ -34,6 +35,8 @@ enum Command {
     Serve(Serve),
     /// Tell everything that is wrong with a config and the plugins it names.
     Check(ConfigFile),
+    /// Write plugins: no gateway is needed.
+    Plugin(plugin::Plugin),
 }
 
 #[derive(Args, Debug)]
@@ -68,6 +71,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match line.command.unwrap_or(Command::Serve(line.serve)) {
         Command::Serve(Serve { file, upgrade }) => serve(file.path(), upgrade),
         Command::Check(file) => check::run(file.path().as_deref(), &config::environment_of_this_process()),
+        Command::Plugin(plugin) => plugin::run(plugin, &config::environment_of_this_process()),
     }
 }
 
@@ -104,11 +108,6 @@ fn read(path: Option<&Path>, environment: &Environment) -> Result<Config, Errors
 fn refuse(errors: &Errors) -> ExitCode {
     told_to(io::stderr(), format_args!("{errors}"));
     ExitCode::from(USAGE)
-}
-
-/// A line to a stream that may be closed by now: then there is nobody to tell.
-fn told_to(mut stream: impl Write, line: fmt::Arguments<'_>) {
-    let _ = writeln!(stream, "{line}");
 }
 
 #[cfg(test)]

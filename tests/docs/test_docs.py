@@ -8,6 +8,7 @@ A fenced block says what becomes of it by its language and the words behind it:
 - `toml`: is a whole configuration that `hookway check` takes
 - `json manifest`: is a plugin.json that `hookway check` takes; other `json` is read
 - `rust`: stands in the documentation of the Rust SDK, whose examples are compiled
+- `js`: stands at the head of the file that speaks the protocol for plugins in Node.js
 
 A document's blocks follow one another in one folder that looks like the repository after a build, before a gateway
 that was started there with the shipped configuration.
@@ -29,6 +30,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 SHIPPED = ROOT / "config/hookway.toml"
 LIBRARY = ROOT / "src/lib.rs"
 RUST_SDK = ROOT / "plugins/sdk/rust/src/lib.rs"
+NODE_SDK = ROOT / "plugins/templates/node/hookway.mjs"
 FENCE = re.compile(r"^```([a-z]*) ?(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A command, which goes on behind a backslash, and its output.
 TRANSCRIPT = re.compile(r"((?:.*\\\n)*.*\n?)([\s\S]*)")
@@ -73,6 +75,9 @@ class Walk:
         elif language == "rust":
             code = "".join(f"//! {line}".rstrip() + "\n" for line in text.splitlines())
             self.test.assertIn(code, RUST_SDK.read_text())
+        elif language == "js":
+            code = "".join(f"//     {line}".rstrip() + "\n" for line in text.splitlines())
+            self.test.assertIn(code, NODE_SDK.read_text())
         else:
             self.test.assertIn(language, ("sh", "text", "ini", ""), "a language that nobody runs")
 

@@ -1,11 +1,25 @@
-//! The commands of the real program that need no running gateway: what they print and how they end.
+//! The commands of the real program: what they print and how they end.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod authors;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn hookway(args: &[&str]) -> Output {
+    hookway_in(Path::new(env!("CARGO_MANIFEST_DIR")), args)
+}
+
+fn hookway_in(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookway"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear().env("HOME", "/home/ann");
+    command.current_dir(folder).env_clear().env("HOME", "/home/ann");
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.args(args).output().expect("the program was just built")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn stderr(output: &Output) -> String {

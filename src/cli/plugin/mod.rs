@@ -1,0 +1,48 @@
+//! `hookway plugin`: what authors do with a folder.
+
+mod check;
+mod effect;
+mod new;
+mod run;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::say::Reader;
+use crate::config::Environment;
+
+#[derive(Args, Debug)]
+pub(super) struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+    /// Answer in JSON, errors too.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a folder with a plugin that works, to be changed into your own.
+    New(new::New),
+    /// Start the plugin in a folder as the gateway would, and end it; needs no gateway.
+    Check {
+        /// The plugin's folder.
+        dir: PathBuf,
+        #[command(flatten)]
+        config: stage::ConfigArg,
+    },
+    /// Ask the plugin in a folder about one request and tell what comes of it; needs no gateway.
+    Run(run::Run),
+}
+
+pub(super) fn run(plugin: Plugin, environment: &Environment) -> ExitCode {
+    let reader = Reader::of(plugin.json);
+    reader.end(match plugin.command {
+        Command::New(new) => new.run(reader),
+        Command::Check { dir, config } => check::run(&dir, config, environment, reader),
+        Command::Run(run) => run.run(environment, reader),
+    })
+}
