@@ -52,6 +52,14 @@ pub(super) struct Calls {
     ended: bool,
 }
 
+/// A call that has its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub id: u32,
+    /// No other call waits for its answer.
+    pub alone: bool,
+}
+
 /// Why no id was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoId {
@@ -61,14 +69,15 @@ pub(super) enum NoId {
 }
 
 impl Calls {
-    pub(super) fn begin(&mut self, answer: oneshot::Sender<Answer>, uploads: bool) -> Result<u32, NoId> {
+    pub(super) fn begin(&mut self, answer: oneshot::Sender<Answer>, uploads: bool) -> Result<Begun, NoId> {
         if self.ended {
             return Err(NoId::Ended);
         }
         self.last = self.last.checked_add(1).ok_or(NoId::Exhausted)?;
         self.unanswered = true;
+        let alone = self.waiting.is_empty();
         self.waiting.insert(self.last, Waiting { answer, partial: None, uploads });
-        Ok(self.last)
+        Ok(Begun { id: self.last, alone })
     }
 
     /// Nobody waits for this one any more. Whether its answer was still to come.
@@ -195,7 +204,7 @@ mod tests {
 
     fn begin(calls: &mut Calls, uploads: bool) -> (u32, oneshot::Receiver<Answer>) {
         let (sender, receiver) = oneshot::channel();
-        (calls.begin(sender, uploads).unwrap(), receiver)
+        (calls.begin(sender, uploads).unwrap().id, receiver)
     }
 
     #[test]

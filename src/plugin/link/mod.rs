@@ -40,7 +40,7 @@ use tokio::time::timeout;
 
 use super::watched;
 use crate::hook::{Call, Cause, HookFailure, HookName, Verdict};
-use calls::{Answer, Calls, Effect, NoId, Reply};
+use calls::{Answer, Begun, Calls, Effect, NoId, Reply};
 use outbox::{Flushed, Outbox, Outgoing, Refused, Upload};
 
 pub(super) use handshake::{HandshakeFailure, Offer, Tasks, open};
@@ -175,19 +175,25 @@ impl Link {
         body: Bytes,
     ) -> Result<Reply, HookFailure> {
         let (sender, answer) = oneshot::channel();
-        let id = self.begin(sender, body.len() > hookway_wire::BODY_PART_BYTES)?;
+        let Begun { id, alone } = self.begin(sender, body.len() > hookway_wire::BODY_PART_BYTES)?;
         let mut open = OpenCall { link: self, id, state: CallState::Unsent };
         let (first, upload) = Upload::split(id, body);
         let head = Head::of(kind, id).code(code);
         let head = encode(if upload.is_some() { head } else { head.end() }, meta, first.len())?;
-        self.send(Outgoing { head, body: first }, upload)?;
+        self.queue(Outgoing { head, body: first }, upload)?;
         open.state = CallState::Sent;
+        if !alone {
+            // Under load, what other requests on this thread have to ask leaves in the same write, and finds the
+            // plugin in the same wake-up. Whoever comes first writes for all.
+            tokio::task::yield_now().await;
+        }
+        self.flush(self.outbox());
         let reply = answer.await.expect("the link holds the other end and lets go of it only with an answer");
         open.state = CallState::Answered;
         reply
     }
 
-    fn begin(&self, answer: oneshot::Sender<Answer>, uploads: bool) -> Result<u32, HookFailure> {
+    fn begin(&self, answer: oneshot::Sender<Answer>, uploads: bool) -> Result<Begun, HookFailure> {
         let begun = self.calls().begin(answer, uploads);
         begun.map_err(|no_id| match no_id {
             NoId::Ended => self.why_ended(),
@@ -198,13 +204,9 @@ impl Link {
         })
     }
 
-    fn send(&self, frame: Outgoing, upload: Option<Upload>) -> Result<(), HookFailure> {
-        let mut outbox = self.outbox();
-        match outbox.push(frame, upload) {
-            Ok(()) => {
-                self.flush(outbox);
-                Ok(())
-            }
+    fn queue(&self, frame: Outgoing, upload: Option<Upload>) -> Result<(), HookFailure> {
+        match self.outbox().push(frame, upload) {
+            Ok(()) => Ok(()),
             Err(Refused::Closed) => Err(self.why_ended()),
             Err(Refused::Full) => {
                 Err(HookFailure::new(Cause::Overloaded, "too much already waits for its socket"))

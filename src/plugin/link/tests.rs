@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use hookway_wire::{
     BODY_PART_BYTES, CREDIT_BYTES, CreditMeta, Decoder, ErrorCode, FRAME_BYTES_MAX, Flags, Frame, FrameType,
     Head, Hello,
@@ -96,35 +97,37 @@ async fn linked() -> (Arc<Link>, Fake) {
     (link.await.unwrap().unwrap().0, fake)
 }
 
-/// A call in a task of its own, with everything that is not of interest filled in.
+/// A call with everything that is not of interest filled in.
+async fn call(link: Arc<Link>, body: Bytes, budget: Duration) -> Result<Verdict, HookFailure> {
+    let call = Call {
+        hook: HookName::OnRequest,
+        request_id: "r1",
+        generation: 7,
+        endpoint: Endpoint::ChatCompletions,
+        method: "POST",
+        path: "/v1/chat/completions",
+        model: None,
+        stream: false,
+        key_id: None,
+        headers: &[],
+        pointers: &[],
+        metadata: &Map::new(),
+        body_bytes: body.len(),
+        failure: None,
+        body: Some(body),
+        budget,
+        cut_short: false,
+    };
+    link.call(call).await
+}
+
+/// A call in a task of its own.
 fn ask(
     link: &Arc<Link>,
     body: impl Into<Bytes>,
     budget: Duration,
 ) -> JoinHandle<Result<Verdict, HookFailure>> {
-    let (link, body) = (Arc::clone(link), body.into());
-    tokio::spawn(async move {
-        let call = Call {
-            hook: HookName::OnRequest,
-            request_id: "r1",
-            generation: 7,
-            endpoint: Endpoint::ChatCompletions,
-            method: "POST",
-            path: "/v1/chat/completions",
-            model: None,
-            stream: false,
-            key_id: None,
-            headers: &[],
-            pointers: &[],
-            metadata: &Map::new(),
-            body_bytes: body.len(),
-            failure: None,
-            body: Some(body),
-            budget,
-            cut_short: false,
-        };
-        link.call(call).await
-    })
+    tokio::spawn(call(Arc::clone(link), body.into(), budget))
 }
 
 const SOON: Duration = Duration::from_secs(2);
@@ -475,6 +478,23 @@ async fn a_link_that_ends_while_its_socket_is_full_leaves_no_task_behind() {
     }
     for call in calls {
         assert_eq!(cause(call).await, Cause::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn calls_beside_others_leave_in_one_write() {
+    let (link, mut fake) = linked().await;
+    let _alone = ask(&link, "", SOON);
+    fake.expect(FrameType::Call).await;
+    let mut beside = [0; 3].map(|_| Box::pin(call(Arc::clone(&link), Bytes::new(), SOON)));
+    for call in &mut beside {
+        assert!(call.now_or_never().is_none());
+    }
+    assert_eq!(rustix::io::ioctl_fionread(&fake.socket).unwrap(), 0, "others may still join them");
+    let [first, ..] = &mut beside;
+    assert!(first.now_or_never().is_none());
+    for _ in 0..3 {
+        fake.expect(FrameType::Call).await;
     }
 }
 
