@@ -128,6 +128,7 @@ async fn a_plugin_gets_what_it_was_given_and_nothing_else() {
     assert_eq!(about["group"], about["pid"], "it leads its own group");
     assert_eq!(about["dir"], Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").to_str().unwrap());
     assert_eq!(about["noNewPrivs"], "1");
+    assert_eq!(about["standsBack"], true, "woken, it does not take the gateway's core");
     assert_eq!(about["blocked"], "0000000000000000");
     // By themselves Python ignores SIGPIPE (13) and SIGXFSZ (25), glibc its own 32 and 33.
     let ignored = u64::from_str_radix(about["ignored"].as_str().unwrap(), 16).unwrap();

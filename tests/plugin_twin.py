@@ -41,7 +41,7 @@ def about():
     status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines())
     return {
         "pid": os.getpid(), "group": os.getpgrp(), "env": dict(os.environ), "fds": fds, "dir": os.getcwd(),
-        "argv": sys.argv, "noNewPrivs": status["NoNewPrivs"], "ignored": status["SigIgn"], "blocked": status["SigBlk"],
+        "argv": sys.argv, "standsBack": os.sched_getscheduler(0) == os.SCHED_BATCH, "noNewPrivs": status["NoNewPrivs"], "ignored": status["SigIgn"], "blocked": status["SigBlk"],
     }
 
 

@@ -32,6 +32,7 @@ fn launch(mut args: impl Iterator<Item = OsString>) -> Result<Infallible, String
     die_with(&gateway)?;
     descriptors().map_err(|error| format!("cannot arrange file descriptors: {error}"))?;
     signals();
+    stand_back();
     rustix::thread::set_no_new_privs(true).map_err(|error| format!("cannot set no_new_privs: {error}"))?;
     std::env::set_current_dir(&dir).map_err(|error| format!("cannot enter {}: {error}", dir.display()))?;
     let error = Command::new(&program).args(args).env("HOOKWAY_FD", SOCKET_FD.to_string()).exec();
@@ -77,6 +78,20 @@ fn signals() {
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Woken on a core where the gateway has work in hand, a plugin waits until that is done, instead of taking the
+/// core at once: then it finds several calls together, and so does the gateway their answers. On an idle core it
+/// starts as soon as ever. What an operator chose (`chrt`, `CPUSchedulingPolicy=`) is left alone, and a refusal
+/// costs speed alone.
+fn stand_back() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: Plain system calls on this process; the parameters are read during the call.
+    unsafe {
+        if libc::sched_getscheduler(0) == libc::SCHED_OTHER {
+            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters);
+        }
     }
 }
 
