@@ -170,14 +170,18 @@ impl<H: Hook> Ask<'_, H> {
     /// Logs and counts a call without a verdict; tells what it means for the request.
     fn failed(&self, failure: &HookFailure) -> Policy {
         let policy = self.spec().on_failure.policy(failure.cause);
-        tracing::warn!(
-            plugin = %self.member.name,
-            hook = %self.spec().name,
-            cause = failure.cause.as_str(),
-            detail = failure.detail,
-            ?policy,
-            "a hook call gave no verdict"
-        );
+        // That a plugin is down or its breaker open is logged once, when it begins. A line for every request since
+        // would say it again at the price of a line.
+        if !matches!(failure.cause, Cause::Broken | Cause::Unavailable) {
+            tracing::warn!(
+                plugin = %self.member.name,
+                hook = %self.spec().name,
+                cause = failure.cause.as_str(),
+                detail = failure.detail,
+                ?policy,
+                "a hook call gave no verdict"
+            );
+        }
         if policy == Policy::Open {
             self.hook.metrics.failed_open(failure.cause);
         }
