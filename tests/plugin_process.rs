@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hookway::hook::{Action, Call, Cause, Endpoint, Hook, HookFailure, HookName, Verdict};
 use hookway::plugin::launch::Launcher;
-use hookway::plugin::{DeathKind, Plugin, PluginEvent, PluginSpec, PluginState};
+use hookway::plugin::{BreakerState, DeathKind, Plugin, PluginEvent, PluginSpec, PluginState};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::{Map, Value, json};
@@ -85,6 +85,15 @@ fn python() -> OsString {
 }
 
 async fn call(plugin: &Plugin, body: &'static str) -> Result<Verdict, HookFailure> {
+    call_within(plugin, body, Duration::from_secs(20), false).await
+}
+
+async fn call_within(
+    plugin: &Plugin,
+    body: &'static str,
+    budget: Duration,
+    cut_short: bool,
+) -> Result<Verdict, HookFailure> {
     let call = Call {
         hook: HookName::OnRequest,
         request_id: "r1",
@@ -101,8 +110,8 @@ async fn call(plugin: &Plugin, body: &'static str) -> Result<Verdict, HookFailur
         body_bytes: body.len(),
         failure: None,
         body: Some(Bytes::from_static(body.as_bytes())),
-        budget: Duration::from_secs(20),
-        cut_short: false,
+        budget,
+        cut_short,
     };
     plugin.call(call).await
 }
@@ -155,6 +164,21 @@ async fn a_killed_plugins_calls_end_at_once_and_it_is_back_soon() {
     let status = twin.plugin.status();
     assert_eq!((status.state, status.restarts), (PluginState::Active, 1));
     assert_ne!(twin.pid(), pid);
+}
+
+#[tokio::test]
+async fn calls_that_had_less_than_their_time_open_no_breaker() {
+    let twin = Twin::ready("plain").await;
+    let time_out = async |cut_short| {
+        let budget = Duration::from_millis(1);
+        call_within(&twin.plugin, "hang", budget, cut_short).await.unwrap_err().cause
+    };
+    for _ in 0..20 {
+        assert_eq!(time_out(true).await, Cause::Timeout);
+    }
+    assert_eq!(twin.plugin.status().breaker, BreakerState::Closed);
+    while time_out(false).await == Cause::Timeout {}
+    assert_eq!(twin.plugin.status().breaker, BreakerState::Open);
 }
 
 #[tokio::test]

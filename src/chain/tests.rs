@@ -27,6 +27,7 @@ struct Fake {
     answers: Mutex<VecDeque<Answer>>,
     asked: Mutex<Vec<Value>>,
     bodies: Mutex<Vec<Option<Bytes>>>,
+    cut_short: Mutex<Vec<bool>>,
     meets: Option<Arc<Barrier>>,
     silent: bool,
 }
@@ -35,6 +36,7 @@ impl Hook for Fake {
     async fn call(&self, call: Call<'_>) -> Answer {
         self.asked.lock().unwrap().push(serde_json::to_value(&call).unwrap());
         self.bodies.lock().unwrap().push(call.body.clone());
+        self.cut_short.lock().unwrap().push(call.cut_short);
         if let Some(barrier) = &self.meets {
             barrier.wait().await;
         }
@@ -253,6 +255,17 @@ async fn the_chain_has_one_budget_and_what_comes_after_it_is_not_asked() {
     assert_eq!(asked(&generation, "a").len(), 1);
     assert!(asked(&generation, "b").is_empty());
     assert_eq!(draft.runs.len(), 2, "the one that was not asked is written down too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_gets_less_than_its_own_timeout_is_told_so_to_its_breaker() {
+    let open = HookSpec { on_failure: OnFailure::always(Policy::Open), ..spec(HookName::OnRequest) };
+    let patient = HookSpec { timeout: Duration::from_secs(30), ..open.clone() };
+    let slow = || Fake { silent: true, ..Fake::default() };
+    let generation = generation(vec![("a", 1, open, slow()), ("b", 2, patient, slow())]);
+    assert!(matches!(run(&generation, &mut draft()).await, Ruling::Proceed));
+    let cut_short = |at: usize| generation.members[at].hook.cut_short.lock().unwrap().clone();
+    assert_eq!((cut_short(0), cut_short(1)), (vec![false], vec![true]));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A link against a plugin that lives in the test and does exactly what it is told.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -496,6 +497,37 @@ async fn calls_beside_others_leave_in_one_write() {
     for _ in 0..3 {
         fake.expect(FrameType::Call).await;
     }
+}
+
+#[tokio::test]
+async fn a_flood_leaves_the_thread_to_others() {
+    const PART: usize = 64 << 10;
+    const PARTS: usize = 384;
+    let (link, fake) = linked().await;
+    let mut socket = fake.socket.into_std().unwrap();
+    socket.set_nonblocking(false).unwrap();
+    // So much waits in it that no read empties it, which alone would make the reader pause.
+    rustix::net::sockopt::set_socket_send_buffer_size(&socket, limits::LINK_SOCKET_BYTES).unwrap();
+    let line = json!({"text": "much to do for few bytes"}).to_string();
+    let mut lines = BytesMut::new();
+    while lines.len() < PART {
+        Head::link(FrameType::Log).write(&mut lines, line.as_bytes(), b"");
+    }
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let flood = std::thread::spawn(move || {
+        while counted.load(Ordering::Relaxed) < PARTS
+            && std::io::Write::write_all(&mut socket, &lines).is_ok()
+        {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    while sent.load(Ordering::Relaxed) < PARTS / 12 {
+        tokio::task::yield_now().await;
+    }
+    assert!(sent.load(Ordering::Relaxed) < PARTS, "this task had no turn before the flood was over");
+    link.end(LinkEnd::Stopped);
+    flood.join().unwrap();
 }
 
 #[tokio::test]
