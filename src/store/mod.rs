@@ -14,6 +14,8 @@ mod queue;
 mod read;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::Path;

@@ -136,9 +136,12 @@ fn enter(dir: &Path, entry: Entry) -> Result<(File, bool), OpenError> {
     if !is_alone && entry == Entry::Alone {
         return Err(OpenError::Held { dir: dir.to_owned() });
     }
-    // Nobody has it exclusively: whoever tries does so at the door.
-    lock.lock_shared().map_err(at)?;
-    Ok((lock, is_alone))
+    match lock.try_lock_shared() {
+        Ok(()) => Ok((lock, is_alone)),
+        // No gateway has it exclusively, for whoever tries does so at the door.
+        Err(TryLockError::WouldBlock) => Err(OpenError::Held { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(at(error)),
+    }
 }
 
 /// Looks at the file without changing anything in it.
@@ -175,7 +178,7 @@ fn verdict(path: &Path) -> rusqlite::Result<Result<(), String>> {
         // A newer version's is not ours to judge.
         return Ok(Ok(()));
     }
-    let said: String = connection.pragma_query_value(None, "quick_check(1)", |row| row.get(0))?;
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     Ok(if said == "ok" { Ok(()) } else { Err(said) })
 }
 
