@@ -38,13 +38,22 @@ pub enum Change {
         name: String,
         grants: Value,
     },
-    /// These first, in this order, and then all others by their priority.
-    SetOrder {
-        names: Vec<String>,
+    /// Where these stand in the chain, on the scale of the priorities.
+    SetPositions {
+        positions: Vec<(String, i64)>,
     },
     SetError {
         name: String,
         error: Option<String>,
+    },
+    /// A folder nothing wants any more, as long as it has this digest. What is begun is ended, by the next gateway if
+    /// need be.
+    BeginRemoval {
+        directory: String,
+        digest: String,
+    },
+    EndRemoval {
+        directory: String,
     },
 }
 
@@ -115,7 +124,16 @@ fn make(transaction: &Transaction<'_>, change: &Change, now: i64) -> Result<(), 
             let sql = "UPDATE plugins SET grants = ?2, updated_at = ?3 WHERE name = ?1";
             one(name, transaction.execute(sql, params![name, grants.to_string(), now])?)
         }
-        Change::SetOrder { names } => order(transaction, names, now),
+        Change::SetPositions { positions } => set_positions(transaction, positions, now),
+        Change::BeginRemoval { directory, digest } => {
+            let sql = "INSERT OR REPLACE INTO removals (directory, digest) VALUES (?1, ?2)";
+            transaction.execute(sql, [directory, digest])?;
+            Ok(())
+        }
+        Change::EndRemoval { directory } => {
+            transaction.execute("DELETE FROM removals WHERE directory = ?1", [directory])?;
+            Ok(())
+        }
         Change::SetError { name, error } => {
             let sql = "UPDATE plugins SET error = ?2 WHERE name = ?1";
             one(name, transaction.execute(sql, params![name, error.as_deref().map(cut)])?)
@@ -162,11 +180,14 @@ fn update(transaction: &Transaction<'_>, installed: &Installed, now: i64) -> Res
     one(name, transaction.execute(sql, values)?)
 }
 
-fn order(transaction: &Transaction<'_>, names: &[String], now: i64) -> Result<(), StoreError> {
-    transaction.execute("UPDATE plugins SET position = NULL", [])?;
+fn set_positions(
+    transaction: &Transaction<'_>,
+    positions: &[(String, i64)],
+    now: i64,
+) -> Result<(), StoreError> {
     let mut place =
         transaction.prepare("UPDATE plugins SET position = ?2, updated_at = ?3 WHERE name = ?1")?;
-    for (position, name) in (0_i64..).zip(names) {
+    for (name, position) in positions {
         one(name, place.execute(params![name, position, now])?)?;
     }
     Ok(())

@@ -96,6 +96,11 @@ impl Store {
         self.reader.run(move |connection| read::plugin(connection, &name)).await
     }
 
+    /// Folders whose removal was begun and not ended, with their digests.
+    pub async fn removals(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.reader.run(read::removals).await
+    }
+
     /// Calls of one plugin, or of all, newest first. What was recorded before is among them.
     pub async fn executions(
         &self,

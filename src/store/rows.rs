@@ -10,7 +10,7 @@ pub struct PluginRow {
     pub id: i64,
     pub installed: Installed,
     pub enabled: bool,
-    /// Its place in the chain, as the operator ordered it; None: by the manifest's priority.
+    /// Its place in the chain, on the scale of the priorities, as the operator ordered it; None: the manifest's.
     pub position: Option<i64>,
     pub config: Map<String, Value>,
     /// The permissions somebody granted.

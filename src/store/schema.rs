@@ -23,6 +23,10 @@ pub(super) const MIGRATIONS: &[&str] = &["
         updated_at   INTEGER NOT NULL,
         activated_at INTEGER
     ) STRICT;
+    CREATE TABLE removals (
+        directory TEXT PRIMARY KEY,
+        digest    TEXT NOT NULL
+    ) STRICT;
     CREATE TABLE plugin_executions (
         id          INTEGER PRIMARY KEY AUTOINCREMENT,
         at          INTEGER NOT NULL,

@@ -77,17 +77,34 @@ async fn each_change_touches_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_order_names_the_first_and_leaves_the_rest_to_their_priority() {
+async fn positions_are_those_that_were_set_last() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.apply(vec![insert("a"), insert("b"), insert("c")], note("install")).await.unwrap();
-    let order =
-        |names: &[&str]| Change::SetOrder { names: names.iter().map(|&name| name.to_owned()).collect() };
-    store.apply(vec![order(&["c", "a"])], note("order")).await.unwrap();
+    let set = |positions: &[(&str, i64)]| Change::SetPositions {
+        positions: positions.iter().map(|&(name, position)| (name.to_owned(), position)).collect(),
+    };
+    store.apply(vec![set(&[("c", 1), ("a", 2)])], note("order")).await.unwrap();
     let placed = |a, b, c| [("a".to_owned(), a), ("b".to_owned(), b), ("c".to_owned(), c)];
-    assert_eq!(names(&store).await, placed(Some(1), None, Some(0)));
-    store.apply(vec![order(&["b"])], note("order")).await.unwrap();
-    assert_eq!(names(&store).await, placed(None, Some(0), None));
+    assert_eq!(names(&store).await, placed(Some(2), None, Some(1)));
+    store.apply(vec![set(&[("b", -7)])], note("order")).await.unwrap();
+    assert_eq!(names(&store).await, placed(Some(2), Some(-7), Some(1)));
+}
+
+#[tokio::test]
+async fn a_removal_that_was_begun_is_known_until_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let begin = Change::BeginRemoval { directory: "/p".to_owned(), digest: "ab".to_owned() };
+    store.apply(vec![insert("a")], note("install")).await.unwrap();
+    store.apply(vec![Change::Remove { name: "a".to_owned() }, begin], note("uninstall")).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.removals().await.unwrap(), [("/p".to_owned(), "ab".to_owned())]);
+    let end = Change::EndRemoval { directory: "/p".to_owned() };
+    store.apply(vec![end], note("remove files")).await.unwrap();
+    assert_eq!(store.removals().await.unwrap(), []);
 }
 
 #[tokio::test]
