@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::admin::{self, Gateway};
 use crate::config::{Config, Environment};
 use crate::edge::{self, Edge, Sockets};
-use crate::lifecycle::{Ground, Lifecycle, ReloadError, Source};
+use crate::lifecycle::{By, Ground, Lifecycle, LifecycleError, Source};
 use crate::limits;
 use crate::logging;
 use crate::metrics::Metrics;
@@ -25,6 +25,7 @@ use crate::package::Search;
 use crate::plugin::launch::Launcher;
 use crate::record::{Live, Recorder};
 use crate::relay::{InFlight, Relay};
+use crate::store::{self, Found, Store};
 use crate::token::{self, Token};
 
 /// The Python SDK comes with the gateway that speaks its protocol.
@@ -67,10 +68,13 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
         tracing::info!(path = %path.display(), "made an admin token");
     }
     let sdk = write_sdk(&config.state_dir)?;
+    let store = open_store(&config.state_dir, upgrade)?;
     let data = runtime("hookway-data", config.listen.threads)?;
     let control = runtime("hookway-control", CONTROL_THREADS)?;
     let ground = Ground {
         metrics: Arc::new(Metrics::new()),
+        live: Live::default(),
+        store,
         launcher: Launcher::start(PathBuf::from("/proc/self/exe"))?,
         search: Search::of_this_process(),
         sdk,
@@ -93,6 +97,28 @@ fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .with_context(|| format!("cannot start the {name} threads"))
+}
+
+/// Opens the database, and tells what an operator has to know of how it was found.
+fn open_store(state_dir: &Path, upgrade: bool) -> anyhow::Result<Arc<Store>> {
+    let store = Store::open(state_dir, if upgrade { store::Entry::Beside } else { store::Entry::Alone })?;
+    let store::Report { path, found, was_exposed } = store.report();
+    let path = path.display();
+    match found {
+        Found::Nothing => tracing::info!(%path, "made a database"),
+        Found::Whole => {}
+        Found::Older { steps } => tracing::info!(%path, from = steps, "brought the database up to date"),
+        Found::Damaged { moved_to, reason } => tracing::error!(
+            %path,
+            moved_to = %moved_to.display(),
+            reason,
+            "the database is damaged; it was moved aside, and an empty one made in its place"
+        ),
+    }
+    if *was_exposed {
+        tracing::warn!(%path, "others could read the database; now they cannot");
+    }
+    Ok(Arc::new(store))
 }
 
 /// Puts the SDKs where plugins find them, under the state folder.
@@ -122,6 +148,7 @@ async fn run(
 ) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
     let (metrics, data) = (ground.metrics.clone(), ground.data.clone());
+    let (live, store) = (ground.live.clone(), ground.store.clone());
     let listen = config.listen.clone();
     let limits = config.limits.clone();
     let (lifecycle, published) = Lifecycle::start(source, config, ground).await?;
@@ -129,7 +156,11 @@ async fn run(
         Some(sockets) => sockets,
         // Last of all: until then the running gateway serves, and if anything failed it still does.
         None => match take_over(listen.upgrade_socket.as_deref()).await {
-            Ok(sockets) => sockets,
+            Ok(sockets) => {
+                // What operators asked of the other one while this one started.
+                lifecycle.reload(By::Gateway).await?;
+                sockets
+            }
             Err(error) => {
                 lifecycle.stop().await;
                 return Err(error);
@@ -139,7 +170,7 @@ async fn run(
     let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
     let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
 
-    let recorder = Recorder::new(metrics.clone(), Live::default());
+    let recorder = Recorder::new(metrics.clone(), live);
     let relay = Arc::new(Relay::new(published.clone(), recorder, token.clone()));
     let gateway = Arc::new(Gateway::new(lifecycle.clone(), published));
     let (end_admin, admin_ends) = oneshot::channel::<()>();
@@ -175,6 +206,9 @@ async fn run(
     }
     let ended = drain(relay.in_flight(), end, gateway.shutdown_grace(), &mut signals).await;
     lifecycle.stop().await;
+    if let Err(error) = store.close().await {
+        tracing::error!(%error, "the database was not closed in order");
+    }
     drop(end_admin);
     admin.await.context("the control listener broke")??;
     accepting.abort();
@@ -268,7 +302,7 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     let lifecycle = lifecycle.clone();
                     // What came of it is logged by the lifecycle itself.
-                    tokio::spawn(async move { lifecycle.reload().await });
+                    tokio::spawn(async move { lifecycle.reload(By::Signal).await });
                 }
                 _ = self.quit.recv() => match hand_over(upgrade_socket, sockets).await {
                     Ok(()) => return End::HandedOver,
@@ -302,5 +336,5 @@ async fn hand_over(path: Option<&Path>, sockets: &Sockets) -> anyhow::Result<()>
 
 /// Errors of a configuration, as `check` prints them; exit code 64.
 pub fn is_config_error(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<ReloadError>(), Some(ReloadError::Invalid { .. }))
+    matches!(error.downcast_ref::<LifecycleError>(), Some(LifecycleError::Invalid { .. }))
 }

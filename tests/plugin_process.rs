@@ -42,8 +42,14 @@ impl Twin {
         twin
     }
 
+    /// The next one that is not about its output.
     async fn event(&mut self) -> PluginEvent {
-        self.events.recv().await.unwrap()
+        loop {
+            match self.events.recv().await.unwrap() {
+                PluginEvent::Printed(_) => {}
+                event => return event,
+            }
+        }
     }
 
     fn pid(&self) -> u32 {

@@ -30,7 +30,7 @@ async fn start(name: &str, config: Value) -> Arc<Plugin> {
     let spec = PluginSpec {
         name: name.to_owned(),
         version: package.manifest.version.to_string(),
-        argv: package.manifest.program.resolve(&package.dir, &search).unwrap(),
+        argv: package.program.resolve(&package.dir, &search).unwrap(),
         dir: package.dir,
         env: [("PYTHONPATH", sdk.to_str().unwrap()), ("PYTHONDONTWRITEBYTECODE", "1"), ("PATH", &path)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -6,7 +6,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::ReloadError;
+use crate::lifecycle::LifecycleError;
 
 /// An answer that says no.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,19 +53,42 @@ impl ApiError {
     }
 }
 
-impl From<ReloadError> for ApiError {
-    fn from(error: ReloadError) -> Self {
+impl From<LifecycleError> for ApiError {
+    fn from(error: LifecycleError) -> Self {
         let message = format!("Nothing was changed: {error}.");
+        let unprocessable = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message.clone());
+        let conflict = |code| Self::new(StatusCode::CONFLICT, code, message.clone());
         match error {
-            ReloadError::Invalid { errors } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_config", message)
-                    .details(json!({ "errors": errors }))
+            LifecycleError::Unknown { plugin } => Self::not_found(format!("There is no plugin '{plugin}'."))
+                .details(json!({ "plugin": plugin })),
+            LifecycleError::Managed { plugin } => conflict("managed").details(json!({ "plugin": plugin })),
+            LifecycleError::WrongState { plugin, why } => {
+                conflict("wrong_state").details(json!({ "plugin": plugin, "message": why }))
             }
-            ReloadError::Plugin { plugin, step, message: why } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "plugin_failed", message)
-                    .details(json!({ "plugin": plugin, "step": step, "message": why }))
+            LifecycleError::NotGranted { plugin, permissions } => {
+                conflict("not_granted").details(json!({ "plugin": plugin, "permissions": permissions }))
             }
-            ReloadError::ShuttingDown => Self::new(StatusCode::CONFLICT, "shutting_down", message),
+            LifecycleError::Invalid { errors } => {
+                unprocessable("invalid_config").details(json!({ "errors": errors }))
+            }
+            LifecycleError::Config { plugin, problems } => {
+                let problems: Vec<Value> = problems
+                    .iter()
+                    .map(|problem| json!({ "pointer": problem.pointer, "message": problem.message }))
+                    .collect();
+                unprocessable("invalid_plugin_config")
+                    .details(json!({ "plugin": plugin, "problems": problems }))
+            }
+            LifecycleError::Order { .. } => unprocessable("invalid_order"),
+            LifecycleError::Failed { plugin, step, message: why } => unprocessable("plugin_failed")
+                .details(json!({ "plugin": plugin, "step": step, "message": why })),
+            LifecycleError::Files { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "files_unavailable", message)
+            }
+            LifecycleError::Store { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", message)
+            }
+            LifecycleError::ShuttingDown => conflict("shutting_down"),
         }
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Control;
 use crate::chain::{Generation, Published};
 use crate::hook::HookName;
-use crate::lifecycle::{Lifecycle, Readiness, ReloadError, ReloadReport, readiness};
+use crate::lifecycle::{By, Lifecycle, LifecycleError, Readiness, Report, readiness};
 use crate::plugin::Plugin;
 
 /// The gateway as its operator sees it.
@@ -83,8 +83,8 @@ impl Control for Gateway {
         readiness(&self.published.lease())
     }
 
-    async fn reload(&self) -> Result<ReloadReport, ReloadError> {
-        self.lifecycle.reload().await
+    async fn reload(&self) -> Result<Report, LifecycleError> {
+        self.lifecycle.reload(By::Api).await
     }
 }
 
@@ -105,7 +105,7 @@ fn plugin(plugin: &Plugin) -> Value {
 fn hash(generation: &Generation<Plugin>) -> String {
     let mut hash = Sha256::new();
     for member in &generation.members {
-        let config = serde_json::to_string(&member.hook.spec().config).unwrap_or_default();
+        let config = serde_json::to_string(&member.hook.config()).unwrap_or_default();
         for part in [&*member.name, &member.version, &member.priority.to_string(), &config] {
             hash.update(part);
             hash.update([0]);

@@ -25,7 +25,7 @@ pub use error::ApiError;
 pub use gateway::Gateway;
 use guard::Guard;
 
-use crate::lifecycle::{Readiness, ReloadError, ReloadReport};
+use crate::lifecycle::{LifecycleError, Readiness, Report};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::token::Token;
@@ -38,7 +38,7 @@ pub trait Control: Send + Sync + 'static {
     fn chain(&self) -> impl Future<Output = Value> + Send;
     fn ready(&self) -> Readiness;
     /// Reads the configuration again and publishes what it says, or changes nothing.
-    fn reload(&self) -> impl Future<Output = Result<ReloadReport, ReloadError>> + Send;
+    fn reload(&self) -> impl Future<Output = Result<Report, LifecycleError>> + Send;
 }
 
 /// The routes. `hosts` are names, beside `localhost` and addresses, under which browsers may reach them.
@@ -107,7 +107,7 @@ async fn chain<C: Control>(State(control): State<Arc<C>>) -> Json<Value> {
     Json(control.chain().await)
 }
 
-async fn reload<C: Control>(State(control): State<Arc<C>>) -> Result<Json<ReloadReport>, ApiError> {
+async fn reload<C: Control>(State(control): State<Arc<C>>) -> Result<Json<Report>, ApiError> {
     Ok(Json(control.reload().await?))
 }
 

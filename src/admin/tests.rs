@@ -14,13 +14,13 @@ const TOKEN: &str = "let-me-in";
 
 struct Fake {
     readiness: Readiness,
-    reload: Result<ReloadReport, ReloadError>,
+    reload: Result<Report, LifecycleError>,
 }
 
 impl Default for Fake {
     fn default() -> Self {
         let report =
-            ReloadReport { generation: 4, changed: true, changes: vec!["plugin 'redact' was added".into()] };
+            Report { generation: 4, changed: true, changes: vec!["plugin 'redact' was added".into()] };
         Self { readiness: Readiness { ready: true, notes: Vec::new() }, reload: Ok(report) }
     }
 }
@@ -38,7 +38,7 @@ impl Control for Fake {
         self.readiness.clone()
     }
 
-    async fn reload(&self) -> Result<ReloadReport, ReloadError> {
+    async fn reload(&self) -> Result<Report, LifecycleError> {
         self.reload.clone()
     }
 }
@@ -149,18 +149,18 @@ async fn a_reload_says_what_changed_or_why_nothing_did() {
 
     for (error, status, code, details) in [
         (
-            ReloadError::Invalid { errors: vec!["hookway.toml:1:1: no".into()] },
+            LifecycleError::Invalid { errors: vec!["hookway.toml:1:1: no".into()] },
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_config",
             json!({"errors": ["hookway.toml:1:1: no"]}),
         ),
         (
-            ReloadError::Plugin { plugin: "redact".into(), step: "handshake", message: "exited".into() },
+            LifecycleError::Failed { plugin: "redact".into(), step: "handshake", message: "exited".into() },
             StatusCode::UNPROCESSABLE_ENTITY,
             "plugin_failed",
             json!({"plugin": "redact", "step": "handshake", "message": "exited"}),
         ),
-        (ReloadError::ShuttingDown, StatusCode::CONFLICT, "shutting_down", Value::Null),
+        (LifecycleError::ShuttingDown, StatusCode::CONFLICT, "shutting_down", Value::Null),
     ] {
         let message = format!("Nothing was changed: {error}.");
         let fake = Fake { reload: Err(error), ..Fake::default() };

@@ -29,7 +29,8 @@ pub struct Generation<H> {
 pub struct Member<H> {
     pub name: Arc<str>,
     pub version: String,
-    pub priority: i32,
+    /// Lower runs earlier; ties go by name.
+    pub priority: i64,
     pub hooks: Vec<MemberHook>,
     pub hook: Arc<H>,
 }
@@ -75,6 +76,15 @@ impl<H> Generation<H> {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the same plugins stand in the same order.
+    pub fn has_the_chain_of(&self, other: &Self) -> bool {
+        let same = |one: &Member<H>, other: &Member<H>| {
+            Arc::ptr_eq(&one.hook, &other.hook) && one.priority == other.priority
+        };
+        self.members.len() == other.members.len()
+            && self.members.iter().zip(&other.members).all(|(one, other)| same(one, other))
     }
 
     pub fn upstream(&self, name: &str) -> Option<usize> {

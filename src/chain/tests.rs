@@ -74,7 +74,7 @@ fn observer(name: HookName) -> HookSpec {
     HookSpec { mutates: Mutates { body: vec![], headers: false, route: false }, ..spec(name) }
 }
 
-fn generation(members: Vec<(&str, i32, HookSpec, Fake)>) -> Generation<Fake> {
+fn generation(members: Vec<(&str, i64, HookSpec, Fake)>) -> Generation<Fake> {
     let home = Environment::from([("HOME".to_owned(), "/tmp".to_owned())]);
     let config = Config::built_in(&home).unwrap();
     let metrics = Metrics::new();

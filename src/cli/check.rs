@@ -56,7 +56,7 @@ fn plugin(entry: &PluginEntry, config_name: &str, search: &Search) -> Result<Pac
             entry.name
         )));
     }
-    let resolved = package.manifest.program.resolve(&package.dir, search);
+    let resolved = package.program.resolve(&package.dir, search);
     resolved.map_err(|error| here(format!("the plugin {name:?} cannot be started: {error}")))?;
     package.manifest.config_schema.check(&entry.config).map_err(|problems| {
         let mut told = problems.iter().map(|problem| here(format!("config of {name:?}: {problem}")));

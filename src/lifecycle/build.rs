@@ -7,110 +7,222 @@ use std::time::SystemTime;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
-use super::observe::Observed;
-use super::report::ReloadError;
-use super::wanted::{Identity, Wanted, wanted};
+use super::error::LifecycleError;
+use super::inventory::{Installed, Origin};
+use super::observe::Watcher;
+use super::resolve::{Identity, Resolved, Surroundings, resolve};
 use crate::chain::{Generation, Lease, Member, MemberHook, sort};
+use crate::chat::pointers::BadPointer;
 use crate::config::{Config, Environment};
-use crate::hook::HookName;
+use crate::hook::{BodyNeed, HookName, HookSpec, Mutates, OnFailure, Policy, When};
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::package::Search;
 use crate::plugin::launch::Launcher;
 use crate::plugin::{Plugin, PluginSpec, StartFailure};
+use crate::record::Live;
 use crate::route::Routes;
+use crate::store::Store;
 use crate::upstream::Upstream;
 
 /// What generations are built on, the same from the first to the last.
 pub struct Ground {
     pub metrics: Arc<Metrics>,
+    pub live: Live,
+    pub store: Arc<Store>,
     pub launcher: Launcher,
     pub search: Search,
     /// Where the SDKs that come with the gateway lie.
     pub sdk: PathBuf,
-    /// Of the gateway; plugins get from it what their manifests were granted.
+    /// Of the gateway; plugins get from it what they were granted.
     pub environment: Environment,
     /// The runtime of the data plane: links live there, next to the requests that call them.
     pub data: Handle,
     pub control: Handle,
 }
 
-/// A plugin that serves a generation, and what makes it the same as one that is wanted.
+/// A plugin's handle, and what makes it the same as one that is wanted.
 #[derive(Clone)]
 pub(super) struct Running {
-    identity: Identity,
+    /// None: it could not be resolved, and is withheld.
+    pub(super) identity: Option<Identity>,
     pub(super) plugin: Arc<Plugin>,
-    pub(super) observed: Arc<Observed>,
+    pub(super) watcher: Arc<Watcher>,
+}
+
+/// A plugin as it is wanted, and its handle while it is enabled.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) wanted: Installed,
+    pub(super) running: Option<Running>,
+}
+
+impl Entry {
+    /// As operators see it.
+    pub(super) fn shown(&self) -> Installed {
+        let plugin = self.running.as_ref().map(|running| running.plugin.clone());
+        Installed { plugin, ..self.wanted.clone() }
+    }
+}
+
+/// Which plugins are read from their folders again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// All: the gateway starts. A stored plugin that does not hold is withheld; the others serve.
+    Start,
+    /// Those of the configuration; one that is what it was keeps its process.
+    Managed,
+    /// These, and each gets a new process.
+    Anew(Vec<Arc<str>>),
 }
 
 /// A generation nobody uses yet.
 pub(super) struct Built {
     pub(super) generation: Generation<Plugin>,
-    /// Its plugins, those carried over included.
-    pub(super) running: Vec<Running>,
+    pub(super) entries: Vec<Entry>,
     /// Those that were started for it.
     pub(super) started: Vec<Running>,
 }
 
-/// Builds the generation `config` asks for. Plugins and upstreams that stay the same are carried over from
-/// `old` and `running`; the others are started, and may not be ready yet.
-pub(super) async fn build(
-    ground: &Ground,
-    config: Config,
-    number: u64,
-    old: Option<&Lease<Plugin>>,
-    running: &[Running],
-) -> Result<Built, ReloadError> {
-    let upstreams = upstreams(ground, &config, old)?;
-    let (config, wanted) = read_plugins(ground, config).await?;
-    let hooks = wanted.iter().map(|wanted| hooks(ground, wanted)).collect::<Result<Vec<_>, _>>()?;
-    let mut built = Built {
-        generation: Generation {
-            number,
-            routes: Routes::new(&config),
-            config: Arc::new(config),
-            upstreams,
-            members: Vec::new(),
-            since: SystemTime::now(),
-        },
-        running: Vec::new(),
-        started: Vec::new(),
-    };
-    // From here on nothing fails, so nothing that was started has to be ended again.
-    for (wanted, hooks) in wanted.into_iter().zip(hooks) {
-        let carried = running.iter().find(|running| running.identity == wanted.identity);
-        let plugin = carried.cloned().unwrap_or_else(|| start(ground, &wanted, number));
-        if carried.is_none() {
-            built.started.push(plugin.clone());
-        }
-        built.generation.members.push(Member {
-            name: wanted.package.manifest.name.as_str().into(),
-            version: wanted.package.manifest.version.to_string(),
-            priority: wanted.priority,
-            hooks,
-            hook: plugin.plugin.clone(),
-        });
-        built.running.push(plugin);
-    }
-    sort(&mut built.generation.members);
-    Ok(built)
+/// What becomes of an entry's handle.
+enum Next {
+    Off,
+    Carry(Running),
+    Start(Identity),
+    Withhold(String),
 }
 
-/// Reading and hashing folders blocks, so it happens away from the actor's thread.
-async fn read_plugins(ground: &Ground, config: Config) -> Result<(Config, Vec<Wanted>), ReloadError> {
-    let (environment, search, sdk) = (ground.environment.clone(), ground.search.clone(), ground.sdk.clone());
+/// Builds the generation in which `entries` serve as `config` says. Upstreams that stay the same are carried over
+/// from `old`, and so are plugins that are not due. The others are started, and may not be ready yet.
+pub(super) async fn build(
+    ground: &Ground,
+    config: Arc<Config>,
+    number: u64,
+    old: Option<&Lease<Plugin>>,
+    mut entries: Vec<Entry>,
+    due: &Due,
+) -> Result<Built, LifecycleError> {
+    let upstreams = upstreams(ground, &config, old)?;
+    let resolved = read(ground, &entries, due).await?;
+    let next = decide(&mut entries, resolved, due)?;
+    let hooks = entries.iter().map(|entry| hooks(ground, &entry.wanted)).collect::<Result<Vec<_>, _>>()?;
+    let (mut members, mut started) = (Vec::new(), Vec::new());
+    // From here on nothing fails, so nothing that was started has to be ended again.
+    for ((entry, next), hooks) in entries.iter_mut().zip(next).zip(hooks) {
+        entry.running = match next {
+            Next::Off => None,
+            Next::Carry(running) => Some(running),
+            Next::Withhold(reason) => Some(withhold(ground, &entry.wanted, number, reason)),
+            Next::Start(identity) => {
+                let running = start(ground, &entry.wanted, identity, number);
+                started.push(running.clone());
+                Some(running)
+            }
+        };
+        members.extend(entry.running.as_ref().map(|running| Member {
+            name: entry.wanted.name.clone(),
+            version: entry.wanted.version.clone(),
+            priority: entry.wanted.rank(),
+            hooks,
+            hook: running.plugin.clone(),
+        }));
+    }
+    sort(&mut members);
+    let generation = Generation {
+        number,
+        routes: Routes::new(&config),
+        config,
+        upstreams,
+        members,
+        since: SystemTime::now(),
+    };
+    Ok(Built { generation, entries, started })
+}
+
+/// For each entry that is due, what its folder holds. Blocks, so it happens away from the actor's thread.
+async fn read(
+    ground: &Ground,
+    entries: &[Entry],
+    due: &Due,
+) -> Result<Vec<Option<Result<Resolved, LifecycleError>>>, LifecycleError> {
+    let wanted: Vec<Option<Installed>> =
+        entries.iter().map(|entry| due.includes(entry).then(|| entry.wanted.clone())).collect();
+    let around = Surroundings {
+        search: ground.search.clone(),
+        sdk: ground.sdk.clone(),
+        environment: ground.environment.clone(),
+    };
     let reading = tokio::task::spawn_blocking(move || {
-        let wanted = wanted(&config, &environment, &search, &sdk);
-        (config, wanted)
+        wanted.iter().map(|wanted| wanted.as_ref().map(|wanted| resolve(wanted, &around))).collect()
     });
-    let (config, wanted) = reading.await.map_err(|_| ReloadError::ShuttingDown)?;
-    Ok((config, wanted.map_err(|errors| ReloadError::Invalid { errors })?))
+    reading.await.map_err(|_| LifecycleError::ShuttingDown)
+}
+
+/// All that is wrong is told at once.
+fn decide(
+    entries: &mut [Entry],
+    resolved: Vec<Option<Result<Resolved, LifecycleError>>>,
+    due: &Due,
+) -> Result<Vec<Next>, LifecycleError> {
+    let mut failed = Vec::new();
+    let mut all = Vec::with_capacity(entries.len());
+    for (entry, resolved) in entries.iter_mut().zip(resolved) {
+        if let Some(Ok(resolved)) = &resolved {
+            entry.wanted.accept(&resolved.package);
+        }
+        all.push(match resolved {
+            Some(Err(error)) if !entry.wanted.enabled => {
+                entry.wanted.error = Some(error.to_string());
+                Next::Off
+            }
+            _ if !entry.wanted.enabled => Next::Off,
+            None => match entry.running.take() {
+                Some(running) => Next::Carry(running),
+                None => Next::Withhold("it was not read".to_owned()),
+            },
+            Some(Ok(resolved)) => match entry.running.take() {
+                Some(running) if due.keeps() && running.identity.as_ref() == Some(&resolved.identity) => {
+                    Next::Carry(running)
+                }
+                Some(_) | None => Next::Start(resolved.identity),
+            },
+            Some(Err(error)) if *due == Due::Start && entry.wanted.origin == Origin::Stored => {
+                entry.wanted.error = Some(error.to_string());
+                Next::Withhold(error.to_string())
+            }
+            Some(Err(error)) => {
+                failed.push(error);
+                Next::Off
+            }
+        });
+    }
+    LifecycleError::all(failed)?;
+    Ok(all)
+}
+
+impl Due {
+    /// An entry that is enabled and has no handle yet is always due.
+    fn includes(&self, entry: &Entry) -> bool {
+        let is_new = entry.wanted.enabled && entry.running.is_none();
+        let is_managed = entry.wanted.origin == Origin::Managed;
+        match self {
+            Self::Start => is_new || is_managed,
+            Self::Managed => is_new || is_managed,
+            Self::Anew(names) => is_new || names.contains(&entry.wanted.name),
+        }
+    }
+
+    /// Whether a process that is what it should be is kept.
+    fn keeps(&self) -> bool {
+        !matches!(self, Self::Anew(_))
+    }
 }
 
 fn upstreams(
     ground: &Ground,
     config: &Config,
     old: Option<&Lease<Plugin>>,
-) -> Result<Vec<Upstream>, ReloadError> {
+) -> Result<Vec<Upstream>, LifecycleError> {
     let known = |settings: &crate::config::Upstream| {
         old?.upstreams.iter().find(|upstream| *upstream.settings == *settings).cloned()
     };
@@ -119,37 +231,77 @@ fn upstreams(
         .iter()
         .map(|settings| known(settings).map_or_else(|| Upstream::new(settings.clone(), &ground.metrics), Ok))
         .collect();
-    made.map_err(|problem| ReloadError::Invalid { errors: vec![problem] })
+    made.map_err(|problem| LifecycleError::Invalid { errors: vec![problem] })
 }
 
-fn start(ground: &Ground, wanted: &Wanted, generation: u64) -> Running {
-    let manifest = &wanted.package.manifest;
-    let identity = wanted.identity.clone();
+fn start(ground: &Ground, wanted: &Installed, identity: Identity, generation: u64) -> Running {
     let spec = PluginSpec {
-        name: identity.name.clone(),
-        version: manifest.version.to_string(),
         argv: identity.argv.clone(),
         dir: identity.dir.clone(),
         env: identity.env.clone(),
         config: identity.config.clone(),
-        hooks: HookName::CALLED.into_iter().filter(|hook| manifest.hooks.contains_key(hook)).collect(),
-        generation,
-        max_in_flight: manifest.limits.max_in_flight,
+        ..spec(wanted, generation)
     };
-    let observed = Arc::new(Observed::new(ground.metrics.plugin(&identity.name)));
+    let watcher = Arc::new(Watcher::new(ground.metrics.plugin(&spec.name), ground.live.clone()));
     let plugin =
-        Plugin::start(spec, ground.launcher.clone(), ground.data.clone(), &ground.control, observed.clone());
-    Running { identity, plugin, observed }
+        Plugin::start(spec, ground.launcher.clone(), ground.data.clone(), &ground.control, watcher.clone());
+    Running { identity: Some(identity), plugin, watcher }
 }
 
-fn hooks(ground: &Ground, wanted: &Wanted) -> Result<Vec<MemberHook>, ReloadError> {
-    let manifest = &wanted.package.manifest;
+fn withhold(ground: &Ground, wanted: &Installed, generation: u64, reason: String) -> Running {
+    let watcher = Arc::new(Watcher::new(ground.metrics.plugin(&wanted.name), ground.live.clone()));
+    let plugin = Plugin::withheld(spec(wanted, generation), reason, watcher.clone());
+    Running { identity: None, plugin, watcher }
+}
+
+/// What is known of a plugin without its folder.
+fn spec(wanted: &Installed, generation: u64) -> PluginSpec {
+    let manifest = wanted.manifest.as_deref();
+    let declares = |hook: &HookName| manifest.is_some_and(|manifest| manifest.hooks.contains_key(hook));
+    PluginSpec {
+        name: wanted.name.to_string(),
+        version: wanted.version.clone(),
+        argv: Vec::new(),
+        dir: wanted.directory.clone(),
+        env: Vec::new(),
+        config: wanted.config.clone(),
+        hooks: HookName::CALLED.into_iter().filter(declares).collect(),
+        generation,
+        max_in_flight: manifest.map_or(limits::HOOK_IN_FLIGHT, |manifest| manifest.limits.max_in_flight),
+    }
+}
+
+/// The hooks of a plugin that is enabled; of any other, none.
+fn hooks(ground: &Ground, wanted: &Installed) -> Result<Vec<MemberHook>, LifecycleError> {
+    if !wanted.enabled {
+        return Ok(Vec::new());
+    }
+    let Some(manifest) = wanted.manifest.as_deref() else { return refuse_everything(ground, wanted) };
     let hooks = HookName::CALLED.into_iter().filter_map(|name| manifest.hooks.get(&name)).map(|spec| {
         MemberHook::new(spec.clone(), ground.metrics.hook(&manifest.name, spec.name)).map_err(|error| {
-            ReloadError::Invalid { errors: vec![format!("plugin '{}': {error}", manifest.name)] }
+            LifecycleError::Invalid { errors: vec![format!("plugin '{}': {error}", manifest.name)] }
         })
     });
     hooks.collect()
+}
+
+/// Nobody can say which hooks the plugin has, and one that fails closed is never skipped: until somebody looks into
+/// it, its place in the chain lets nothing pass.
+fn refuse_everything(ground: &Ground, wanted: &Installed) -> Result<Vec<MemberHook>, LifecycleError> {
+    let spec = HookSpec {
+        name: HookName::OnRequest,
+        headers: Vec::new(),
+        body: BodyNeed::None,
+        mutates: Mutates { body: Vec::new(), headers: false, route: false },
+        when: When::default(),
+        timeout: limits::HOOK_TIMEOUT,
+        on_failure: OnFailure::always(Policy::Closed),
+        body_bytes_max: usize::MAX,
+        idempotent: false,
+    };
+    let metrics = ground.metrics.hook(&wanted.name, spec.name);
+    let invalid = |error: BadPointer| LifecycleError::Invalid { errors: vec![error.to_string()] };
+    Ok(vec![MemberHook::new(spec, metrics).map_err(invalid)?])
 }
 
 impl Built {

@@ -1,14 +1,16 @@
-//! What happens to a plugin, told to metrics and log.
+//! What happens to a plugin, told to metrics, log and whoever looks on.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::metrics::{BreakerState, PluginMetrics, RestartReason, SandboxLevel};
 use crate::plugin::{self, DeathKind, Observer, Plugin, PluginEvent, PluginState};
+use crate::record::{Happening, Live};
 
 /// Watches one plugin handle. While a plugin is replaced two handles have its name, and only the one whose
 /// generation is published speaks for the gauges.
-pub(super) struct Observed {
+pub(super) struct Watcher {
     metrics: PluginMetrics,
+    live: Live,
     stage: AtomicU8,
 }
 
@@ -16,9 +18,9 @@ const BUILDING: u8 = 0;
 const CURRENT: u8 = 1;
 const RETIRED: u8 = 2;
 
-impl Observed {
-    pub(super) fn new(metrics: PluginMetrics) -> Self {
-        Self { metrics, stage: AtomicU8::new(BUILDING) }
+impl Watcher {
+    pub(super) fn new(metrics: PluginMetrics, live: Live) -> Self {
+        Self { metrics, live, stage: AtomicU8::new(BUILDING) }
     }
 
     /// Its generation is the published one. `plugin` is the handle that is watched.
@@ -35,7 +37,7 @@ impl Observed {
     }
 }
 
-impl Observer for Observed {
+impl Observer for Watcher {
     fn observe(&self, plugin: &str, event: &PluginEvent) {
         let current = self.stage.load(Ordering::Acquire) == CURRENT;
         match event {
@@ -68,8 +70,29 @@ impl Observer for Observed {
                     self.metrics.breaker(breaker_state(*state));
                 }
             }
+            PluginEvent::Printed(_) => {}
             PluginEvent::Stopped => tracing::info!(plugin, "plugin stopped"),
         }
+        self.live.publish(|| happening(plugin, event));
+    }
+}
+
+fn happening(plugin: &str, event: &PluginEvent) -> Happening {
+    let state = |state: PluginState, reason: Option<String>| Happening::Plugin {
+        plugin: plugin.into(),
+        state: state.as_str(),
+        reason,
+    };
+    match event {
+        PluginEvent::Printed(line) => Happening::Log { plugin: plugin.into(), line: line.clone() },
+        PluginEvent::Ready { .. } => state(PluginState::Active, None),
+        PluginEvent::Died { reason, .. } => state(PluginState::Degraded, Some(reason.clone())),
+        PluginEvent::Broken { reason } => state(PluginState::Broken, Some(reason.clone())),
+        PluginEvent::Breaker(plugin::BreakerState::Closed) => state(PluginState::Active, None),
+        PluginEvent::Breaker(breaker @ (plugin::BreakerState::HalfOpen | plugin::BreakerState::Open)) => {
+            state(PluginState::Degraded, Some(format!("its breaker is {}", breaker.as_str())))
+        }
+        PluginEvent::Stopped => state(PluginState::Stopped, None),
     }
 }
 

@@ -1,38 +1,66 @@
-//! What came of a reload, and whether the gateway serves as configured.
+//! What came of a change, and whether the gateway serves as configured.
+
+use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::build::Running;
 use crate::chain::Generation;
-use crate::config::{Changes, Errors};
+use crate::config::Changes;
 use crate::plugin::{Plugin, PluginState};
 
-/// What a reload did.
+/// What a change did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReloadReport {
+pub struct Report {
     /// The published generation.
     pub generation: u64,
-    /// False: the configuration says the same as before.
+    /// False: everything was so already.
     pub changed: bool,
     /// What is different, one sentence each.
     pub changes: Vec<String>,
 }
 
-/// Why a reload changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReloadError {
-    #[error("the configuration has {} error(s):\n{}", errors.len(), errors.join("\n"))]
-    Invalid { errors: Vec<String> },
-    #[error("plugin '{plugin}' failed at {step}: {message}")]
-    Plugin { plugin: String, step: &'static str, message: String },
-    #[error("the gateway is shutting down")]
-    ShuttingDown,
+/// What an installation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallReport {
+    pub report: Report,
+    pub plugins: Vec<InstalledPlugin>,
 }
 
-impl ReloadError {
-    pub(super) fn invalid(errors: Errors) -> Self {
-        Self::Invalid { errors: errors.to_string().lines().map(str::to_owned).collect() }
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledPlugin {
+    pub name: String,
+    pub version: String,
+    /// The version it took the place of.
+    pub replaced: Option<String>,
+}
+
+impl fmt::Display for InstalledPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
     }
+}
+
+/// What lies in the folders that are scanned, by plugin name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanReport {
+    /// New ones, installed now.
+    pub added: Vec<String>,
+    /// Their files are not what they were; what is there now is accepted, and used from the next start on.
+    pub changed: Vec<String>,
+    /// Their folders are gone.
+    pub vanished: Vec<String>,
+    pub unchanged: Vec<String>,
+    /// They stand in the configuration, which decides about them.
+    pub managed: Vec<String>,
+    pub refused: Vec<Refused>,
+}
+
+/// A folder that is no plugin this gateway takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub path: PathBuf,
+    pub errors: Vec<String>,
 }
 
 /// Whether requests are served as configured.
@@ -54,7 +82,8 @@ pub fn readiness(generation: &Generation<Plugin>) -> Readiness {
     Readiness { ready: true, notes: notes.collect() }
 }
 
-pub(super) fn sentences(changes: &Changes, started: &[Running]) -> Vec<String> {
+/// `started` are names of plugins that were started anew.
+pub(super) fn sentences(changes: &Changes, started: &[String]) -> Vec<String> {
     let lists = [("upstream", &changes.upstreams), ("plugin", &changes.plugins)];
     let mut sentences: Vec<String> = changes
         .restart
@@ -73,13 +102,8 @@ pub(super) fn sentences(changes: &Changes, started: &[Running]) -> Vec<String> {
         }
     }
     let known =
-        |name: &str| changes.plugins.added.iter().chain(&changes.plugins.changed).any(|known| known == name);
-    sentences.extend(
-        started
-            .iter()
-            .map(|running| running.plugin.name())
-            .filter(|name| !known(name))
-            .map(|name| format!("plugin '{name}' changed on disk")),
-    );
+        |name: &String| changes.plugins.added.iter().chain(&changes.plugins.changed).any(|is| is == name);
+    let unforeseen = started.iter().filter(|name| !known(name));
+    sentences.extend(unforeseen.map(|name| format!("plugin '{name}' changed on disk")));
     sentences
 }

@@ -28,7 +28,8 @@ fn estimate(buckets: &[(f64, u64)], samples: u64, share: f64) -> Option<f64> {
         if count as f64 >= rank {
             let (from, before) = below;
             let within = (rank - before as f64) / (count - before) as f64;
-            return Some(from + (bound - from) * within);
+            // Rounding may carry it past the bound.
+            return Some((from + (bound - from) * within).min(bound));
         }
         below = (bound, count);
     }

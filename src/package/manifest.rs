@@ -1,15 +1,14 @@
 //! `plugin.json`: what a plugin says of itself.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::Value;
 
-use super::{hooks, permissions, program};
-use crate::document::{Node, Section, Wrong, boolean, integer, name, one_of, parsed, text};
+use super::{Errors, MANIFEST_FILE, hooks, permissions, program};
+use crate::document::{Document, Node, Section, Wrong, boolean, integer, name, one_of, parsed, text};
 use crate::hook::{HookName, HookSpec};
 use crate::limits;
-use crate::package::{ConfigProblem, ConfigSchema, Permissions, Program};
+use crate::package::{ConfigProblem, ConfigSchema, Permissions};
 
 /// The protocol this gateway speaks.
 const PROTOCOL: u32 = 1;
@@ -28,7 +27,6 @@ pub struct Manifest {
     pub license: Option<String>,
     pub homepage: Option<String>,
     pub tags: Vec<String>,
-    pub program: Program,
     /// The hooks it serves, without those that are `false`.
     pub hooks: BTreeMap<HookName, HookSpec>,
     /// Lower runs earlier.
@@ -52,8 +50,18 @@ pub struct ProcessLimits {
     pub instances: usize,
 }
 
-/// Every key is read before the first missing one ends it, so that all errors are found.
-pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
+impl Manifest {
+    /// What a manifest says that was accepted once, without the folder that has its program.
+    pub fn parse(text: &str) -> Result<Self, Errors> {
+        Document::read_json(MANIFEST_FILE, text, |root| {
+            program::skip(root);
+            read(root)
+        })
+    }
+}
+
+/// All but what is to be run, which the folder has to have. Every key is read before the first missing one ends it, so that all errors are found.
+pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Manifest> {
     let name = root.need("name", "\"name\": \"redact\"", name);
     let version = root.need("version", "\"version\": \"1.0.0\"", parsed(version));
     let protocol = root.get("protocol", protocol).unwrap_or(PROTOCOL);
@@ -62,7 +70,6 @@ pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
     let license = root.get("license", text);
     let homepage = root.get("homepage", text);
     let tags = root.list("tags", text).unwrap_or_default();
-    let program = program::read(root, dir);
     let hooks = root.table("hooks", hooks::read);
     let priority = root.get("priority", integer(-PRIORITY_MAX..=PRIORITY_MAX)).unwrap_or(PRIORITY);
     let permissions = permissions::read(root);
@@ -79,7 +86,6 @@ pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Manifest> {
         license,
         homepage,
         tags,
-        program: program?,
         hooks,
         priority,
         permissions,

@@ -43,6 +43,7 @@ pub struct Package {
     /// Absolute and free of links.
     pub dir: PathBuf,
     pub manifest: Manifest,
+    pub program: Program,
     /// As its author wrote it.
     pub manifest_text: String,
     /// Of everything in the folder that can change what the plugin does.
@@ -64,9 +65,9 @@ fn load_as(dir: &Path, shown: &Path) -> Result<Package, Errors> {
     }
     let tree = Tree::read(&real).map_err(|faults| told(&shown_name, &faults));
     let manifest = read_manifest(&real, &shown.join(MANIFEST_FILE));
-    let (tree, (manifest, manifest_text)) = both(tree, manifest)?;
+    let (tree, (manifest, program, manifest_text)) = both(tree, manifest)?;
     let digest = digest::of_tree(&real, &tree).map_err(|error| of_dir(error.to_string()))?;
-    Ok(Package { dir: real, manifest, manifest_text, digest })
+    Ok(Package { dir: real, manifest, program, manifest_text, digest })
 }
 
 fn told(dir: &str, faults: &[Fault]) -> Errors {
@@ -90,13 +91,16 @@ fn both<A, B>(a: Result<A, Errors>, b: Result<B, Errors>) -> Result<(A, B), Erro
     }
 }
 
-/// The manifest and its text.
-fn read_manifest(dir: &Path, shown: &Path) -> Result<(Manifest, String), Errors> {
+/// The manifest, the program it names, and its text.
+fn read_manifest(dir: &Path, shown: &Path) -> Result<(Manifest, Program, String), Errors> {
     let file_name = shown.display().to_string();
     let text = manifest_text(dir)
         .map_err(|error| Errors::of_file(&file_name, format!("cannot be read: {error}")))?;
-    let manifest = Document::read_json(&file_name, &text, |root| manifest::read(root, dir))?;
-    Ok((manifest, text))
+    let (manifest, program) = Document::read_json(&file_name, &text, |root| {
+        let (manifest, program) = (manifest::read(root), program::read(root, dir));
+        manifest.zip(program)
+    })?;
+    Ok((manifest, program, text))
 }
 
 fn manifest_text(dir: &Path) -> io::Result<String> {

@@ -118,6 +118,13 @@ pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Program> {
     }
 }
 
+/// Takes the keys of [`read`] as they are.
+pub(super) fn skip(root: &mut Section<'_, '_>) {
+    for key in ["runtime", "main", "command"] {
+        root.node(key);
+    }
+}
+
 fn checked_main(
     root: &mut Section<'_, '_>,
     dir: &Path,

@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use super::{Observer, PluginEvent};
 use crate::limits;
 
 /// Where a line came from.
@@ -48,10 +49,11 @@ pub struct LogLine {
 }
 
 /// The recent output of a plugin, over restarts.
-#[derive(Debug)]
 pub(super) struct Logs {
     plugin: String,
     ring: Mutex<Ring>,
+    /// Is told of each line that is kept.
+    observer: Arc<dyn Observer>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ struct Ring {
 }
 
 impl Logs {
-    pub(super) fn new(plugin: String) -> Self {
+    pub(super) fn new(plugin: String, observer: Arc<dyn Observer>) -> Self {
         let ring = Ring {
             lines: VecDeque::new(),
             bytes: 0,
@@ -79,14 +81,17 @@ impl Logs {
             last_number: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
             last_words: String::new(),
         };
-        Self { plugin, ring: Mutex::new(ring) }
+        Self { plugin, ring: Mutex::new(ring), observer }
     }
 
     /// Keeps a line, or counts it as dropped. A line that is kept goes to the gateway's own log too.
     pub(super) fn line(&self, source: Source, text: String) {
-        if !self.lock().keep(source, &text, Instant::now()) {
-            return;
-        }
+        let kept = {
+            let mut ring = self.lock();
+            ring.keep(source, &text, Instant::now()).then(|| ring.lines.back().cloned()).flatten()
+        };
+        let Some(kept) = kept else { return };
+        self.observer.observe(&self.plugin, &PluginEvent::Printed(kept));
         let plugin = &self.plugin;
         // As a field the text is quoted: a line break in it begins no line of the log.
         match source {
@@ -249,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_dropped_and_counted_but_its_last_words_are_known() {
-        let logs = Logs::new("p".to_owned());
+        let logs = Logs::new("p".to_owned(), Arc::new(|_: &str, _: &PluginEvent| {}));
         let now = Instant::now();
         for line in 0..1_000 {
             logs.lock().keep(Source::Stderr, &format!("line {line}"), now);
@@ -278,7 +283,7 @@ mod tests {
         let writer = written.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(log, || {
-            let logs = Logs::new("p".to_owned());
+            let logs = Logs::new("p".to_owned(), Arc::new(|_: &str, _: &PluginEvent| {}));
             logs.line(Source::Log(hookway_wire::LogLevel::Info), "hi\nERROR forged".to_owned());
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
@@ -288,7 +293,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_on_from_where_the_last_read_ended() {
-        let logs = Logs::new("p".to_owned());
+        let logs = Logs::new("p".to_owned(), Arc::new(|_: &str, _: &PluginEvent| {}));
         for line in ["one", "two", "three"] {
             logs.line(Source::Stdout, line.to_owned());
         }
@@ -300,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_newest_lines_within_both_bounds() {
-        let logs = Logs::new("p".to_owned());
+        let logs = Logs::new("p".to_owned(), Arc::new(|_: &str, _: &PluginEvent| {}));
         let wide = "w".repeat(limits::PLUGIN_LOG_LINE_BYTES);
         for second in 0..20u32 {
             let now = Instant::now() + Duration::from_secs(2) * second;

@@ -121,6 +121,8 @@ pub enum PluginEvent {
     Broken { reason: String },
     /// The call breaker is now in this state.
     Breaker(BreakerState),
+    /// A line of its output was kept.
+    Printed(LogLine),
     /// Retired or dropped, and nothing of it is left.
     Stopped,
 }
@@ -161,6 +163,15 @@ impl Plugin {
         Arc::new(Self { spec, shared, commands })
     }
 
+    /// A plugin that is wanted and not started, for `reason`. It answers each call with the cause `broken`.
+    pub fn withheld(spec: PluginSpec, reason: String, observer: Arc<dyn Observer>) -> Arc<Self> {
+        let shared = Arc::new(Shared::new(spec.name.clone(), spec.config.clone(), observer));
+        shared.withhold(reason);
+        // There is no supervisor to take commands.
+        let (commands, _) = mpsc::channel(1);
+        Arc::new(Self { spec, shared, commands })
+    }
+
     pub fn spec(&self) -> &PluginSpec {
         &self.spec
     }
@@ -194,6 +205,11 @@ impl Plugin {
     /// Lines of output that were not kept because there were too many.
     pub fn logs_dropped(&self) -> u64 {
         self.shared.logs.dropped()
+    }
+
+    /// What the process has, or the next one will be started with.
+    pub fn config(&self) -> Map<String, Value> {
+        self.shared.config()
     }
 
     /// Gives the running process a new config, which later ones are started with too. An error says that the old

@@ -42,7 +42,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(name: String, config: Map<String, Value>, observer: Arc<dyn Observer>) -> Self {
         Self {
-            logs: Arc::new(Logs::new(name.clone())),
+            logs: Arc::new(Logs::new(name.clone(), Arc::clone(&observer))),
             name,
             breaker: CallBreaker::new(),
             first_start: watch::Sender::new(FirstStart::UnderWay),
@@ -157,6 +157,20 @@ impl Shared {
         if broken {
             self.observer.observe(&self.name, &PluginEvent::Broken { reason });
         }
+    }
+
+    /// There is no process, and there will be none.
+    pub(super) fn withhold(&self, reason: String) {
+        {
+            let mut status = self.lock();
+            status.state = PluginState::Broken;
+            status.reason = Some(reason.clone());
+        }
+        self.set_current(Current::Down { cause: Cause::Broken, reason: reason.as_str().into() });
+        self.logs.line(Source::Gateway, format!("not started: {reason}"));
+        self.settle(Err(StartFailure { kind: DeathKind::Launch, reason: reason.clone() }));
+        self.stopped.send_replace(true);
+        self.observer.observe(&self.name, &PluginEvent::Broken { reason });
     }
 
     /// Nothing of the plugin is left.

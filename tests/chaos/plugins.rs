@@ -76,7 +76,12 @@ impl Folder {
 
     /// The files of its folder, by their paths beside the configuration.
     pub(crate) fn files(&self) -> Vec<(String, String)> {
-        let file = |name: &str, text: &str| (format!("plugins/{}/{name}", self.name), text.to_owned());
+        self.files_in("plugins")
+    }
+
+    /// The same, in another folder.
+    pub(crate) fn files_in(&self, folder: &str) -> Vec<(String, String)> {
+        let file = |name: &str, text: &str| (format!("{folder}/{}/{name}", self.name), text.to_owned());
         let manifest = file("plugin.json", &self.manifest.to_string());
         std::iter::once(manifest)
             .chain(self.program.iter().map(|program| file("plugin.py", program)))

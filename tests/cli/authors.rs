@@ -98,15 +98,15 @@ fn a_folder_that_is_there_stays_as_it_is() {
 }
 
 #[test]
-fn a_plugin_that_refuses_its_config_says_why() {
+fn a_config_that_breaks_its_schema_says_where() {
     let folder = scaffolded("p", "python");
     let checked =
         hookway_in(folder.path(), &["plugin", "check", "p", "--config", r#"{"word": ""}"#, "--json"]);
     assert_eq!(checked.status.code(), Some(1));
     assert!(checked.stdout.is_empty());
     let told = error(&checked);
-    assert_eq!((&told["code"], &told["details"]["step"]), (&json!("plugin_failed"), &json!("handshake")));
-    assert!(told["message"].as_str().unwrap().contains("word must not be empty"), "{told}");
+    assert_eq!(told["code"], json!("invalid_plugin_config"));
+    assert_eq!(told["details"]["problems"][0]["pointer"], json!("/word"), "{told}");
 }
 
 #[test]

@@ -118,6 +118,26 @@ impl Gateway {
         next.serving().await
     }
 
+    /// Ends this one in order and starts the program once more, with the same folder.
+    pub async fn restart(mut self) -> Self {
+        self.signal(Signal::TERM);
+        self.exited().await;
+        Self::spawned(self.plan.clone(), &[]).serving().await
+    }
+
+    /// Kills this one and starts the program once more, with the same folder.
+    pub async fn killed(mut self) -> Self {
+        self.signal(Signal::KILL);
+        self.exited().await;
+        Self::spawned(self.plan.clone(), &[]).serving().await
+    }
+
+    /// Starts the program once more beside this one: how it ends, and what it says.
+    pub async fn beside(&self) -> (ExitStatus, String) {
+        let mut next = Self::spawned(self.plan.clone(), &[]);
+        (next.exited().await, next.log.text())
+    }
+
     /// Starts the program once more with a configuration that keeps it from serving: how it ends, and what it says.
     pub async fn failed_upgrade(&self) -> (ExitStatus, String) {
         let mut next = Self::spawned(self.plan.clone(), &["--upgrade"]);
@@ -136,8 +156,19 @@ impl Gateway {
 
     /// One request to the control listener, with the token.
     pub async fn admin(&self, method: &str, path: &str) -> Message {
-        let request = Request::new(method, path).without("host").field("host", "localhost");
-        let request = request.field("authorization", &format!("Bearer {TOKEN}")).field("content-length", "0");
+        let request = Request::new(method, path).field("content-length", "0");
+        self.admin_ask(request).await
+    }
+
+    /// One request to the control listener, with the token and a JSON body.
+    pub async fn admin_json(&self, method: &str, path: &str, body: &Value) -> Message {
+        let request = Request::new(method, path).field("content-type", "application/json");
+        self.admin_ask(request.body(body.to_string())).await
+    }
+
+    async fn admin_ask(&self, request: Request) -> Message {
+        let request = request.without("host").field("host", "localhost");
+        let request = request.field("authorization", &format!("Bearer {TOKEN}"));
         Wire::open(self.admin).await.ask(&request).await
     }
 

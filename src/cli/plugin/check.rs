@@ -57,7 +57,7 @@ fn hooks_of(manifest: &Manifest) -> String {
 }
 
 fn program(package: &Package) -> Result<String, Failure> {
-    let argv = package.manifest.program.resolve(&package.dir, &Search::of_this_process());
+    let argv = package.program.resolve(&package.dir, &Search::of_this_process());
     let argv = argv.map_err(|error| Failure::new("program_not_found", format!("program: {error}")))?;
     Ok(argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
 }

@@ -16,12 +16,14 @@ use super::super::say::Failure;
 use crate::app;
 use crate::chain::Published;
 use crate::config::{Config, Environment, PluginEntry, Position};
-use crate::lifecycle::{Ground, Lifecycle, Source};
+use crate::lifecycle::{Ground, Lifecycle, LifecycleError, Source};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::package::{Package, Search};
+use crate::package::{ConfigProblem, Package, Search};
 use crate::plugin::launch::Launcher;
 use crate::plugin::{Plugin, StartFailure};
+use crate::record::Live;
+use crate::store::{Entry, Store};
 
 /// `--config`
 #[derive(Args, Debug)]
@@ -77,6 +79,8 @@ impl Stage {
         config.watch = false;
         let ground = Ground {
             metrics: Arc::new(Metrics::new()),
+            live: Live::default(),
+            store: Arc::new(Store::open(state.path(), Entry::Alone).map_err(|error| failed(&error))?),
             launcher: Launcher::start("/proc/self/exe".into()).map_err(|error| failed(&error))?,
             search: Search::of_this_process(),
             sdk: app::write_sdk(state.path()).map_err(|error| failed(&error))?,
@@ -86,7 +90,7 @@ impl Stage {
         };
         let source = Source { path: None, environment: environment.clone() };
         let started = runtime.block_on(Lifecycle::start(source, config, ground));
-        let (lifecycle, published) = started.map_err(|error| failed(&error))?;
+        let (lifecycle, published) = started.map_err(refused)?;
         Ok(Self { runtime, lifecycle, published, _state: state })
     }
 
@@ -121,6 +125,18 @@ impl Stage {
         let began = Instant::now();
         self.wait_for(self.lifecycle.stop());
         began.elapsed()
+    }
+}
+
+fn refused(error: LifecycleError) -> Failure {
+    let failure = Failure::new("invalid_plugin_config", error.to_string());
+    match error {
+        LifecycleError::Config { problems, .. } => {
+            let problem =
+                |problem: &ConfigProblem| json!({ "pointer": problem.pointer, "message": problem.message });
+            failure.details(json!({ "problems": problems.iter().map(problem).collect::<Vec<_>>() }))
+        }
+        other => Failure::new("failed", other.to_string()),
     }
 }
 

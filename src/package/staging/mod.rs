@@ -81,6 +81,11 @@ impl Staged {
         &self.package
     }
 
+    /// Where [`Self::commit`] will put it.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Puts it among the installed plugins. What is there already under the same name stays if it is the same, and is
     /// replaced at once if somebody changed it.
     pub fn commit(self) -> Result<Package, StageError> {

@@ -87,7 +87,7 @@ fn opening() -> (Opening, Fake, Arc<Logs>) {
     for end in [&ours, &theirs] {
         end.set_nonblocking(true).unwrap();
     }
-    let logs = Arc::new(Logs::new("fake".to_owned()));
+    let logs = Arc::new(Logs::new("fake".to_owned(), Arc::new(|_: &str, _: &crate::plugin::PluginEvent| {})));
     let link = tokio::spawn(open(ours, offer(), Arc::clone(&logs)));
     (link, Fake { socket: UnixStream::from_std(theirs).unwrap(), buffer: BytesMut::new() }, logs)
 }

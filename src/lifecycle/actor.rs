@@ -1,0 +1,363 @@
+//! The actor: one command at a time, and what happens between them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::build::{self, Built, Due, Entry, Ground, Running};
+use super::error::LifecycleError;
+use super::install;
+use super::inventory::{Installed, Inventory};
+use super::removal::{self, Removal};
+use super::report::{self, Report};
+use super::row;
+use super::source::{Source, Watched};
+use super::{By, Command};
+use crate::chain::{Generation, Published};
+use crate::config::{Config, diff};
+use crate::limits;
+use crate::metrics::ReloadOutcome;
+use crate::package::staging;
+use crate::plugin::Plugin;
+use crate::record::Happening;
+use crate::store::{Change, Note, NoteOutcome, PluginRow};
+
+pub(super) struct Actor {
+    source: Source,
+    watched: Watched,
+    pub(super) ground: Ground,
+    pub(super) config: Arc<Config>,
+    published: Arc<Published<Plugin>>,
+    /// Every generation some request may still run on.
+    generations: Vec<Weak<Generation<Plugin>>>,
+    /// In chain order.
+    pub(super) entries: Vec<Entry>,
+    inventory: watch::Sender<Arc<Inventory>>,
+    /// Plugins no new request uses, as long as some request still does.
+    retired: Vec<Weak<Plugin>>,
+    /// One wait per retired plugin, over when nothing of it is left.
+    pub(super) ending: JoinSet<()>,
+    /// Files that go when nothing runs from them any more.
+    pub(super) removals: Vec<Removal>,
+    /// The way to itself, for what ends later.
+    pub(super) commands: mpsc::WeakSender<Command>,
+}
+
+/// A state that is to follow the present one.
+pub(super) struct Plan {
+    pub(super) entries: Vec<Entry>,
+    /// Which plugins of it are read again; None: the chain stays as it is.
+    pub(super) due: Option<Due>,
+    /// What the database has to take before it is true.
+    pub(super) changes: Vec<Change>,
+    /// What is different, one sentence each.
+    pub(super) sentences: Vec<String>,
+}
+
+impl Actor {
+    pub(super) async fn new(
+        source: Source,
+        config: Config,
+        ground: Ground,
+        commands: mpsc::WeakSender<Command>,
+    ) -> Result<Self, LifecycleError> {
+        let watched = source.watched();
+        let config = Arc::new(config);
+        let rows = ground.store.plugins().await?;
+        removal::finish(&ground.store, &rows).await?;
+        sweep(install::directory(&config), &rows).await;
+        let entries = row::entries(&config, rows, &[]);
+        let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
+        for running in &built.started {
+            running.watcher.current(&running.plugin);
+        }
+        for (plugin, failure) in built.wait_until_ready().await {
+            tracing::error!(plugin, step = failure.step(), reason = failure.reason, "a plugin did not start");
+        }
+        for entry in built.entries.iter().filter(|entry| entry.wanted.enabled) {
+            if let Some(reason) = &entry.wanted.error {
+                tracing::error!(plugin = &*entry.wanted.name, reason, "a plugin is not started");
+            }
+        }
+        let published = Arc::new(Published::new(built.generation));
+        let actor = Self {
+            source,
+            watched,
+            generations: vec![Arc::downgrade(&published.lease())],
+            ground,
+            config,
+            published,
+            entries: built.entries,
+            inventory: watch::Sender::default(),
+            retired: Vec::new(),
+            ending: JoinSet::new(),
+            removals: Vec::new(),
+            commands,
+        };
+        actor.tell();
+        actor.ground.metrics.published(1);
+        Ok(actor)
+    }
+
+    pub(super) fn published(&self) -> Arc<Published<Plugin>> {
+        self.published.clone()
+    }
+
+    pub(super) fn inventory(&self) -> watch::Receiver<Arc<Inventory>> {
+        self.inventory.subscribe()
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut tick = tokio::time::interval(limits::CONFIG_WATCH_PERIOD);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop { reply }) => {
+                        self.stop().await;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(command) => self.obey(command).await,
+                    None => return self.stop().await,
+                },
+                _ = tick.tick() => {
+                    self.forget_the_gone();
+                    self.count_generations();
+                    if self.config.watch && self.source.has_changed(&self.watched) {
+                        // Told in the log; the old generation serves on.
+                        let _ = self.reload(By::File).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whoever asked may have gone; what was asked for happens all the same.
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reload { by, reply } => drop(reply.send(self.reload(by).await)),
+            Command::Scan { by, reply } => drop(reply.send(self.scan(by).await)),
+            Command::Install { path, grant, by, reply } => {
+                drop(reply.send(self.install(&path, grant, by).await));
+            }
+            Command::Activate { plugin, grant, by, reply } => {
+                drop(reply.send(self.activate(&plugin, grant, by).await));
+            }
+            Command::Deactivate { plugin, by, reply } => drop(reply.send(self.deactivate(&plugin, by).await)),
+            Command::Uninstall { plugin, by, reply } => drop(reply.send(self.uninstall(&plugin, by).await)),
+            Command::Restart { plugin, by, reply } => drop(reply.send(self.restart(&plugin, by).await)),
+            Command::Configure { plugin, config, by, reply } => {
+                drop(reply.send(self.configure(&plugin, config, by).await));
+            }
+            Command::Reorder { first, by, reply } => drop(reply.send(self.reorder(&first, by).await)),
+            Command::RemoveFiles { removal } => self.remove_files(removal).await,
+            Command::Stop { .. } => unreachable!("`run` keeps it for itself"),
+        }
+    }
+
+    async fn reload(&mut self, by: By) -> Result<Report, LifecycleError> {
+        self.watched = self.source.watched();
+        let result = self.read_and_publish(by).await;
+        let outcome = match &result {
+            Ok(report) if report.changed => ReloadOutcome::Applied,
+            Ok(_) => ReloadOutcome::Unchanged,
+            Err(_) => ReloadOutcome::Refused,
+        };
+        self.ground.metrics.reloaded(outcome);
+        let why = by.as_str();
+        match &result {
+            Ok(Report { generation, changes, .. }) => tracing::info!(why, generation, ?changes, "reloaded"),
+            Err(error) => tracing::error!(why, %error, "reload refused, nothing changed"),
+        }
+        result
+    }
+
+    async fn read_and_publish(&mut self, by: By) -> Result<Report, LifecycleError> {
+        let config = Arc::new(self.source.load().map_err(LifecycleError::invalid)?);
+        let changes = diff(&self.config, &config);
+        let entries = row::entries(&config, self.ground.store.plugins().await?, &self.entries);
+        let built = self.build(&config, entries, &Due::Managed).await?;
+        if changes.is_empty()
+            && built.started.is_empty()
+            && self.published.lease().has_the_chain_of(&built.generation)
+        {
+            self.entries = built.entries;
+            self.tell();
+            return Ok(Report { generation: self.generation(), changed: false, changes: Vec::new() });
+        }
+        let started: Vec<String> =
+            built.started.iter().map(|running| running.plugin.name().to_owned()).collect();
+        let sentences = report::sentences(&changes, &started);
+        self.commit(built, Vec::new(), by.note("reload", None, json!(sentences)), &sentences).await?;
+        self.config = config;
+        Ok(Report { generation: self.generation(), changed: true, changes: sentences })
+    }
+
+    /// Makes `plan` true, or changes nothing. The audit keeps `note` either way.
+    pub(super) async fn carry_out(&mut self, plan: Plan, note: Note) -> Result<Report, LifecycleError> {
+        let sentences = plan.sentences.clone();
+        match self.try_to_carry_out(plan, note.clone()).await {
+            Ok(()) => {
+                let generation = self.generation();
+                tracing::info!(why = note.who, generation, changes = ?sentences, "changed");
+                Ok(Report { generation, changed: true, changes: sentences })
+            }
+            Err(error) => {
+                let detail = json!({ "error": error.to_string() });
+                let failed = Note { outcome: NoteOutcome::Failed, detail, ..note };
+                if let Err(unnoted) = self.ground.store.apply(Vec::new(), failed).await {
+                    tracing::error!(%error, reason = %unnoted, "a failed change was not noted in the audit");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_to_carry_out(&mut self, plan: Plan, note: Note) -> Result<(), LifecycleError> {
+        let Plan { entries, due, changes, sentences } = plan;
+        match due {
+            Some(due) => {
+                let built = self.build(&self.config.clone(), entries, &due).await?;
+                self.commit(built, changes, note, &sentences).await
+            }
+            None => {
+                self.ground.store.apply(changes, note).await?;
+                self.entries = entries;
+                self.tell();
+                Ok(())
+            }
+        }
+    }
+
+    async fn build(
+        &self,
+        config: &Arc<Config>,
+        entries: Vec<Entry>,
+        due: &Due,
+    ) -> Result<Built, LifecycleError> {
+        let old = self.published.lease();
+        build::build(&self.ground, config.clone(), old.number + 1, Some(&old), entries, due).await
+    }
+
+    /// Publishes what was built once it is ready and written down.
+    async fn commit(
+        &mut self,
+        built: Built,
+        changes: Vec<Change>,
+        note: Note,
+        sentences: &[String],
+    ) -> Result<(), LifecycleError> {
+        let refused = match built.wait_until_ready().await.into_iter().next() {
+            Some((plugin, failure)) => Some(LifecycleError::failed(plugin, failure)),
+            None => self.ground.store.apply(changes, note).await.err().map(LifecycleError::from),
+        };
+        if let Some(error) = refused {
+            built.started.iter().for_each(|running| self.retire(running, Duration::ZERO));
+            return Err(error);
+        }
+        self.publish(built);
+        let generation = self.generation();
+        self.ground.live.publish(|| Happening::Chain { generation, changes: sentences.to_vec() });
+        Ok(())
+    }
+
+    fn publish(&mut self, built: Built) {
+        let Built { generation, entries, started } = built;
+        let (number, drain) = (generation.number, generation.config.plugins.drain);
+        let old = self.published.publish(generation);
+        let new = self.published.lease();
+        self.generations.push(Arc::downgrade(&new));
+        let before = std::mem::replace(&mut self.entries, entries);
+        for before in before.iter().filter_map(|entry| entry.running.as_ref()) {
+            let is_kept = |entry: &Entry| {
+                entry.running.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.plugin, &before.plugin))
+            };
+            if !self.entries.iter().any(is_kept) {
+                self.retire(before, drain);
+            }
+        }
+        for running in &started {
+            running.watcher.current(&running.plugin);
+        }
+        self.forget_metrics(&old, &new);
+        self.ground.metrics.published(number);
+        self.forget_the_gone();
+        self.tell();
+    }
+
+    fn retire(&mut self, running: &Running, drain: Duration) {
+        running.watcher.retire();
+        running.plugin.retire(drain);
+        self.retired.push(Arc::downgrade(&running.plugin));
+        self.ending.spawn(running.plugin.stopped());
+    }
+
+    /// Shows everybody what there is now.
+    fn tell(&self) {
+        self.count_generations();
+        let mut plugins: Vec<Installed> = self.entries.iter().map(Entry::shown).collect();
+        plugins.sort_by(|a, b| (a.rank(), &a.name).cmp(&(b.rank(), &b.name)));
+        self.inventory.send_replace(Arc::new(Inventory { generation: self.generation(), plugins }));
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.published.lease().number
+    }
+
+    /// Series of what is no longer configured would be shown for ever.
+    fn forget_metrics(&self, old: &Generation<Plugin>, new: &Generation<Plugin>) {
+        let stays = |name: &str| new.members.iter().any(|member| *member.name == *name);
+        for member in old.members.iter().filter(|member| !stays(&member.name)) {
+            self.ground.metrics.forget_plugin(&member.name);
+        }
+        let stays = |name: &str| new.upstreams.iter().any(|upstream| **upstream.name() == *name);
+        for upstream in old.upstreams.iter().filter(|upstream| !stays(upstream.name())) {
+            self.ground.metrics.forget_upstream(upstream.name());
+        }
+    }
+
+    fn forget_the_gone(&mut self) {
+        self.generations.retain(|generation| generation.strong_count() > 0);
+        self.retired.retain(|plugin| plugin.strong_count() > 0);
+        while self.ending.try_join_next().is_some() {}
+    }
+
+    fn count_generations(&self) {
+        let alive = self.generations.iter().filter(|generation| generation.strong_count() > 0).count();
+        self.ground.metrics.generations_alive(alive);
+    }
+
+    /// DRAIN, SHUTDOWN, TERM, KILL for every plugin at once, those included that are ending already.
+    async fn stop(&mut self) {
+        // The handles that are shown to operators go first, or they would keep the plugins.
+        self.inventory.send_replace(Arc::default());
+        for entry in std::mem::take(&mut self.entries) {
+            if let Some(running) = entry.running {
+                self.retire(&running, Duration::ZERO);
+            }
+        }
+        for plugin in self.retired.iter().filter_map(Weak::upgrade) {
+            plugin.retire(Duration::ZERO);
+        }
+        while self.ending.join_next().await.is_some() {}
+        for removal in self.removals.clone() {
+            self.remove_files(removal).await;
+        }
+    }
+}
+
+/// Removes from the gateway's own folder what a gateway that was killed left in it.
+async fn sweep(installed: PathBuf, rows: &[PluginRow]) {
+    let keep: Vec<PathBuf> = rows.iter().map(|row| PathBuf::from(&row.installed.directory)).collect();
+    let swept = tokio::task::spawn_blocking(move || staging::sweep(&installed, &keep)).await;
+    if let Ok(Err(error)) = swept {
+        tracing::warn!(%error, "what an earlier gateway left was not swept away");
+    }
+}

@@ -1,0 +1,155 @@
+//! Plugins that come from elsewhere: copied, checked where they then lie, and put in the place of what was there.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+
+use super::By;
+use super::actor::{Actor, Plan};
+use super::build::{Due, Entry};
+use super::error::LifecycleError;
+use super::inventory::Origin;
+use super::removal::Removal;
+use super::report::{InstallReport, InstalledPlugin};
+use super::row;
+use crate::config::Config;
+use crate::package::{Package, staging};
+use crate::store::Change;
+
+/// Where installed plugins lie. The folder is the gateway's own: what no known plugin lies in is swept away.
+pub(super) fn directory(config: &Config) -> PathBuf {
+    config.state_dir.join("installed")
+}
+
+/// What a new package does to the plugins that are there.
+struct Taken {
+    plugin: InstalledPlugin,
+    /// The plugin as it was, whose files nothing wants once this is true.
+    superseded: Option<Entry>,
+}
+
+impl Actor {
+    pub(super) async fn install(
+        &mut self,
+        source: &Path,
+        grant: bool,
+        by: By,
+    ) -> Result<InstallReport, LifecycleError> {
+        let (from, into) = (source.to_owned(), directory(&self.config));
+        let staged = blocking(move || staging::stage(&from, &into)).await??;
+        let mut plan = self.plan();
+        let taken: Vec<Taken> = staged
+            .iter()
+            .map(|staged| plan.take(staged.package(), staged.target(), source, grant))
+            .collect::<Result<_, _>>()?;
+        let anew = taken.iter().filter_map(Taken::to_start).collect::<Vec<_>>();
+        plan.due = (!anew.is_empty()).then_some(Due::Anew(anew));
+        let targets: Vec<PathBuf> = staged.iter().map(|staged| staged.target().to_owned()).collect();
+        let names: Vec<String> = taken.iter().map(|taken| taken.plugin.to_string()).collect();
+        let placed =
+            blocking(move || staged.into_iter().try_for_each(|staged| staged.commit().map(drop))).await?;
+        let done = match placed {
+            Ok(()) => self.carry_out(plan, by.note("install", None, json!(names))).await,
+            Err(error) => Err(LifecycleError::from(error)),
+        };
+        let mut report = match done {
+            Ok(report) => report,
+            Err(error) => {
+                self.take_out(targets).await;
+                return Err(error);
+            }
+        };
+        let mut plugins = Vec::new();
+        for Taken { plugin, superseded } in taken {
+            match superseded {
+                Some(entry) => self.remove_files_after(Removal::of(&entry.wanted), entry),
+                None => report.changes.extend(self.start_by_default(&plugin.name, by).await),
+            }
+            plugins.push(plugin);
+        }
+        report.generation = self.generation();
+        Ok(InstallReport { report, plugins })
+    }
+
+    /// Removes what was put in place for a state that did not come.
+    async fn take_out(&self, targets: Vec<PathBuf>) {
+        let is_wanted = |target: &PathBuf| self.entries.iter().any(|entry| entry.wanted.directory == *target);
+        for target in targets.into_iter().filter(|target| !is_wanted(target)) {
+            // What is left is swept away at the next start.
+            let _ = blocking(move || std::fs::remove_dir_all(target)).await;
+        }
+    }
+
+    /// Activates a new plugin that wants to be active from the start and asks for nothing. What came of it is told in
+    /// a sentence, for the plugin is installed either way.
+    pub(super) async fn start_by_default(&mut self, name: &str, by: By) -> Option<String> {
+        let entry = self.entries.iter().find(|entry| *entry.wanted.name == *name)?;
+        let manifest = entry.wanted.manifest.as_ref()?;
+        if !manifest.enabled_by_default || !manifest.permissions.is_empty() {
+            return None;
+        }
+        match self.activate(name, false, by).await {
+            Ok(_) => Some(format!("plugin '{name}' activated")),
+            Err(error) => Some(format!("plugin '{name}' was not activated: {error}")),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LifecycleError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| LifecycleError::ShuttingDown)
+}
+
+impl Taken {
+    /// The name of a plugin that is to run from its new files.
+    fn to_start(&self) -> Option<std::sync::Arc<str>> {
+        let before = &self.superseded.as_ref()?.wanted;
+        before.enabled.then(|| before.name.clone())
+    }
+}
+
+impl Plan {
+    /// Puts a package that will lie in `target` into the plan.
+    fn take(
+        &mut self,
+        package: &Package,
+        target: &Path,
+        source: &Path,
+        grant: bool,
+    ) -> Result<Taken, LifecycleError> {
+        let name = package.manifest.name.clone();
+        let version = package.manifest.version.to_string();
+        let installed = row::installed(package, target, source);
+        let Some(entry) = self.entries.iter_mut().find(|entry| *entry.wanted.name == *name) else {
+            self.entries.push(Entry { wanted: row::new(package, target, source), running: None });
+            self.sentences.push(format!("plugin '{name}' {version} installed"));
+            let (config, grants) = (Map::new(), Value::Null);
+            self.changes.push(Change::Insert { installed, enabled: false, config, grants });
+            return Ok(Taken { plugin: InstalledPlugin { name, version, replaced: None }, superseded: None });
+        };
+        let before = entry.clone();
+        match before.wanted.origin {
+            Origin::Managed => return Err(LifecycleError::Managed { plugin: name }),
+            Origin::Stored if before.wanted.version == version && before.wanted.directory.exists() => {
+                let why = format!("{version} is installed already; another version would take its place");
+                return Err(LifecycleError::wrong_state(&name, why));
+            }
+            Origin::Stored => {}
+        }
+        let wanted = &mut entry.wanted;
+        wanted.accept(package);
+        wanted.directory = target.to_owned();
+        wanted.source = Some(source.to_string_lossy().into_owned());
+        wanted.updated_at = Some(SystemTime::now());
+        if wanted.grants.is_some() && (wanted.enabled || grant) {
+            let grants = wanted.granted(grant)?;
+            self.changes.push(Change::SetGrants { name: name.clone(), grants: json!(grants) });
+            wanted.grants = Some(grants);
+        }
+        self.changes.push(Change::Update(installed));
+        self.changes.push(Removal::of(&before.wanted).begin());
+        self.sentences.push(format!("plugin '{name}' {version} in place of {}", before.wanted.version));
+        let plugin = InstalledPlugin { name, version, replaced: Some(before.wanted.version.clone()) };
+        Ok(Taken { plugin, superseded: Some(before) })
+    }
+}

@@ -1,0 +1,88 @@
+//! What lies in the plugin folders of the configuration, held against what is known.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::By;
+use super::actor::{Actor, Plan};
+use super::build::Entry;
+use super::error::LifecycleError;
+use super::inventory::Origin;
+use super::report::{Refused, ScanReport};
+use super::row;
+use crate::package::{self, Found, Package};
+use crate::store::Change;
+
+impl Actor {
+    pub(super) async fn scan(&mut self, by: By) -> Result<ScanReport, LifecycleError> {
+        let dirs = self.config.plugins.dirs.clone();
+        let found = tokio::task::spawn_blocking(move || package::scan(&dirs)).await;
+        let found = found.map_err(|_| LifecycleError::ShuttingDown)?;
+        let mut plan = self.plan();
+        let mut report = ScanReport { vanished: plan.vanished(), ..ScanReport::default() };
+        for Found { dir, result } in found {
+            match result {
+                Ok(package) => plan.found(dir, &package, &mut report),
+                Err(errors) => {
+                    report.refused.push(refused(dir, errors.to_string().lines().map(str::to_owned)))
+                }
+            }
+        }
+        if plan.changes.is_empty() {
+            return Ok(report);
+        }
+        let detail = json!({ "added": report.added, "changed": report.changed });
+        self.carry_out(plan, by.note("scan", None, detail)).await?;
+        for name in report.added.clone() {
+            // What came of it shows in the list of plugins, and in the log.
+            self.start_by_default(&name, by).await;
+        }
+        Ok(report)
+    }
+}
+
+fn refused(path: PathBuf, errors: impl IntoIterator<Item = String>) -> Refused {
+    Refused { path, errors: errors.into_iter().collect() }
+}
+
+impl Plan {
+    fn vanished(&self) -> Vec<String> {
+        let stored = self.entries.iter().filter(|entry| entry.wanted.origin == Origin::Stored);
+        let gone = stored.filter(|entry| !entry.wanted.directory.exists());
+        gone.map(|entry| entry.wanted.name.to_string()).collect()
+    }
+
+    /// Files the next start of a known plugin is to take, or a new plugin.
+    fn found(&mut self, dir: PathBuf, package: &Package, report: &mut ScanReport) {
+        let name = package.manifest.name.clone();
+        let installed = row::installed(package, &dir, &dir);
+        let Some(entry) = self.entries.iter_mut().find(|entry| *entry.wanted.name == *name) else {
+            self.entries.push(Entry { wanted: row::new(package, &dir, &dir), running: None });
+            self.sentences.push(format!("plugin '{name}' installed"));
+            self.changes.push(Change::Insert {
+                installed,
+                enabled: false,
+                config: Map::new(),
+                grants: Value::Null,
+            });
+            return report.added.push(name);
+        };
+        if entry.wanted.origin == Origin::Managed {
+            report.managed.push(name);
+        } else if entry.wanted.directory != dir {
+            let known = entry.wanted.directory.display();
+            let problem = format!(
+                "a plugin '{name}' lies in {known}; install this folder to put it in that one's place"
+            );
+            report.refused.push(refused(dir, [problem]));
+        } else if entry.wanted.digest == installed.digest {
+            report.unchanged.push(name);
+        } else {
+            entry.wanted.accept(package);
+            self.sentences.push(format!("plugin '{name}' has other files"));
+            self.changes.push(Change::Update(installed));
+            report.changed.push(name);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Several operators at once.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::api::{chain, done, put, scan, stamps, start};
+use crate::harness::{Request, TOKEN, Wire};
+use crate::processes::children;
+
+const CALLS: usize = 50;
+const PLUGINS: usize = 5;
+
+/// Whatever order the calls were taken in, each plugin is as the last call about it left it, and what is published is
+/// what is wanted.
+#[tokio::test]
+async fn fifty_calls_at_once_end_in_a_state_that_some_order_explains() {
+    let gateway = start().await;
+    let names: Vec<String> = (0..PLUGINS).map(|index| format!("p{index}")).collect();
+    for name in &names {
+        put(&gateway, "plugins", &stamps(name, "1.0.0"));
+    }
+    scan(&gateway).await;
+    let mut calls = JoinSet::new();
+    for call in 0..CALLS {
+        let name = &names[call % PLUGINS];
+        let request = match call / PLUGINS % 5 {
+            0 | 3 => Request::post(&format!("/api/plugins/{name}/activate"), "{}"),
+            1 => Request::post(&format!("/api/plugins/{name}/deactivate"), "{}"),
+            2 => {
+                let body = json!({ "config": { "stamp": call } }).to_string();
+                let request = Request::new("PUT", &format!("/api/plugins/{name}/config"));
+                request.field("content-type", "application/json").body(body)
+            }
+            _ => Request::post(&format!("/api/plugins/{name}/restart"), "{}"),
+        };
+        let request = request.without("host").field("host", "localhost");
+        let request = request.field("authorization", &format!("Bearer {TOKEN}"));
+        let admin = gateway.admin;
+        calls.spawn(async move { Wire::open(admin).await.ask(&request).await });
+    }
+    for answer in calls.join_all().await {
+        // A restart of a plugin that is off at that moment is refused, and says so.
+        let expected = [200, 409];
+        assert!(expected.contains(&answer.status()), "{answer:?}");
+    }
+    let listed = done(gateway.admin("GET", "/api/plugins").await);
+    let wanted: BTreeSet<String> = listed["plugins"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|plugin| plugin["wanted"]["enabled"] == true)
+        .map(|plugin| plugin["name"].as_str().unwrap().to_owned())
+        .collect();
+    let published: BTreeSet<String> = chain(&gateway).await.into_iter().collect();
+    assert_eq!(published, wanted);
+    // Killed, the next one comes back with just that.
+    let gateway = gateway.killed().await;
+    assert_eq!(chain(&gateway).await.into_iter().collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(children(&gateway).len(), wanted.len());
+}
