@@ -186,7 +186,7 @@ async fn start() -> Arc<Plugin> {
     let launcher = Launcher::start(executable.clone()).unwrap();
     let spec = PluginSpec {
         name: "bench".to_owned(),
-        version: "1.0.0".to_owned(),
+        version: "1.0.0".into(),
         argv: vec![OsString::from(executable), "plugin".into()],
         dir: "/".into(),
         env: Vec::new(),

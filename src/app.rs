@@ -170,7 +170,7 @@ async fn run(
     let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
     let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
 
-    let recorder = Recorder::new(metrics.clone(), live);
+    let recorder = Recorder::new(metrics.clone(), live).noting(store.clone());
     let relay = Arc::new(Relay::new(published.clone(), recorder, token.clone()));
     let gateway = Arc::new(Gateway::new(lifecycle.clone(), published));
     let (end_admin, admin_ends) = oneshot::channel::<()>();

@@ -252,7 +252,7 @@ pub const STORE_TEXT_BYTES_MAX: usize = 4 << 10;
 pub const STORE_PAGE_ROWS_MAX: usize = 1_000;
 /// Hook calls that wait to be noted. With the period, what is noted per second at most: more would cost time that
 /// requests need, for rows that the next ones push out. Calls beyond are counted and not noted.
-pub const EXECUTIONS_QUEUED: usize = 4_096;
+pub const EXECUTIONS_QUEUED: usize = 1_024;
 /// How long noted calls wait for others that are written with them.
 pub const EXECUTIONS_PERIOD: Duration = Duration::from_secs(1);
 /// Calls of one plugin that are kept.

@@ -80,7 +80,7 @@ async fn a_process_that_writes_until_it_is_killed() {
     let mut number = state(&store).await;
     loop {
         number += 1;
-        store.record(execution(number));
+        store.record(true, [execution(number)].into_iter());
         if number % 5 == 0 {
             store.executions(None, NEWEST).await.unwrap();
         }

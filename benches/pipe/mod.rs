@@ -51,7 +51,7 @@ pub fn generation(hooks: usize, body: &BodyNeed, verdict: &Verdict) -> Generatio
         let name = format!("hook-{at}");
         let spec = spec(body.clone());
         Member {
-            version: "1.0.0".to_owned(),
+            version: "1.0.0".into(),
             priority: 100,
             hooks: vec![MemberHook::new(spec, metrics.hook(&name, HookName::OnRequest)).unwrap()],
             hook: Arc::new(Ready(verdict.clone())),

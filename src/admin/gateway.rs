@@ -61,7 +61,7 @@ impl Control for Gateway {
             .map(|member| {
                 json!({
                     "name": *member.name,
-                    "version": member.version,
+                    "version": &*member.version,
                     "priority": member.priority,
                     "hooks": member.hooks.iter().map(|hook| hook.spec.name.as_str()).collect::<Vec<_>>(),
                 })

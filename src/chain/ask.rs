@@ -152,16 +152,25 @@ impl<'a, H: Hook> Called<'a, H> {
             let outcome = HookOutcome::from(&verdict.action);
             Ok((outcome, apply(ask, draft, verdict)?))
         });
-        let (outcome, policy, ended) = match applied {
-            Ok((outcome, value)) => (outcome, None, Ok(value)),
+        let (outcome, policy, error, ended) = match applied {
+            Ok((outcome, value)) => (outcome, None, None, Ok(value)),
             Err(failure) => {
                 let policy = ask.failed(&failure);
-                (HookOutcome::Failed(failure.cause), Some(policy), Err((policy, failure)))
+                let error = Some(failure.detail.clone());
+                (HookOutcome::Failed(failure.cause), Some(policy), error, Err((policy, failure)))
             }
         };
         let took = measured.end(outcome);
-        let plugin = ask.member.name.clone();
-        draft.runs.push(HookRun { plugin, hook: ask.spec().name, outcome, took, policy });
+        let Member { name, version, .. } = ask.member;
+        draft.runs.push(HookRun {
+            plugin: name.clone(),
+            version: version.clone(),
+            hook: ask.spec().name,
+            outcome,
+            took,
+            policy,
+            error,
+        });
         ended
     }
 }

@@ -28,7 +28,7 @@ pub struct Generation<H> {
 /// A plugin's place in the chain.
 pub struct Member<H> {
     pub name: Arc<str>,
-    pub version: String,
+    pub version: Arc<str>,
     /// Lower runs earlier; ties go by name.
     pub priority: i64,
     pub hooks: Vec<MemberHook>,

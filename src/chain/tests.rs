@@ -82,7 +82,7 @@ fn generation(members: Vec<(&str, i64, HookSpec, Fake)>) -> Generation<Fake> {
         .into_iter()
         .map(|(name, priority, spec, hook)| Member {
             name: name.into(),
-            version: "1.0.0".to_owned(),
+            version: "1.0.0".into(),
             priority,
             hooks: vec![MemberHook::new(spec.clone(), metrics.hook(name, spec.name)).unwrap()],
             hook: Arc::new(hook),

@@ -121,7 +121,7 @@ pub(super) async fn build(
         };
         members.extend(entry.running.as_ref().map(|running| Member {
             name: entry.wanted.name.clone(),
-            version: entry.wanted.version.clone(),
+            version: entry.wanted.version.as_str().into(),
             priority: entry.wanted.rank(),
             hooks,
             hook: running.plugin.clone(),

@@ -182,6 +182,21 @@ impl HookOutcome {
         Self::PLAIN.into_iter().chain(Cause::ALL.into_iter().map(Self::Failed))
     }
 
+    /// Why there was no verdict.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Failed(cause) => Some(cause),
+            Self::Continue
+            | Self::Patch
+            | Self::Replace
+            | Self::Respond
+            | Self::Reject
+            | Self::Retry
+            | Self::Fallback
+            | Self::Cancelled => None,
+        }
+    }
+
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Continue => 0,

@@ -1,4 +1,4 @@
-//! The one record a request leaves behind, and where it goes: metrics, access log, and whoever looks on.
+//! The one record a request leaves behind, and where it goes: metrics, access log, database, and whoever looks on.
 //!
 //! A record names and counts. It never holds a body, a header, a query or a key.
 
@@ -15,6 +15,7 @@ use crate::chat::Usage;
 use crate::hook::{HookName, Policy};
 use crate::logging::ACCESS;
 use crate::metrics::{Asked, Finished, HookOutcome, InFlight, Metrics, Outcome};
+use crate::store::{Execution, Store};
 
 pub use live::{Event, Happening, Heard, Listener, Live};
 
@@ -64,11 +65,14 @@ pub struct Times {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookRun {
     pub plugin: Arc<str>,
+    pub version: Arc<str>,
     pub hook: HookName,
     pub outcome: HookOutcome,
     pub took: Duration,
     /// What a call without a verdict meant for the request.
     pub policy: Option<Policy>,
+    /// Why there was no verdict.
+    pub error: Option<String>,
 }
 
 /// Takes records to all who want them.
@@ -76,11 +80,18 @@ pub struct HookRun {
 pub struct Recorder {
     metrics: Arc<Metrics>,
     live: Live,
+    store: Option<Arc<Store>>,
 }
 
 impl Recorder {
     pub fn new(metrics: Arc<Metrics>, live: Live) -> Self {
-        Self { metrics, live }
+        Self { metrics, live, store: None }
+    }
+
+    /// The same, which notes hook calls in `store` too, as many as it takes.
+    #[must_use]
+    pub fn noting(self, store: Arc<Store>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// A request begins: it is counted as in flight while what this returns lives.
@@ -104,11 +115,32 @@ impl Recorder {
             self.metrics.tokens(model, usage.prompt_tokens, usage.completion_tokens);
         }
         record.log();
+        if let Some(store) = self.store.as_ref().filter(|_| !record.hooks.is_empty()) {
+            let remarkable = record.hooks.iter().any(|run| run.outcome != HookOutcome::Continue);
+            store.record(remarkable, record.executions());
+        }
         self.live.request(record);
     }
 }
 
 impl Record {
+    fn executions(&self) -> impl ExactSizeIterator<Item = Execution> {
+        let at = self.times.received;
+        self.hooks.iter().map(move |run| Execution {
+            at,
+            request_id: self.request_id.as_str().into(),
+            plugin: run.plugin.clone(),
+            version: run.version.clone(),
+            hook: run.hook,
+            outcome: run.outcome.as_str(),
+            cause: run.outcome.cause(),
+            policy: run.policy,
+            took: run.took,
+            generation: self.generation,
+            error: run.error.clone(),
+        })
+    }
+
     /// One line with flat fields. Text from a client is recorded as text, so that its line breaks are escaped.
     fn log(&self) {
         if !tracing::enabled!(target: ACCESS, tracing::Level::INFO) {
@@ -181,10 +213,12 @@ mod tests {
     pub(super) fn record() -> Record {
         let run = |plugin: &str, outcome, policy, micros| HookRun {
             plugin: plugin.into(),
+            version: "1.0.0".into(),
             hook: HookName::OnRequest,
             outcome,
             took: Duration::from_micros(micros),
             policy,
+            error: None,
         };
         let timeout = HookOutcome::Failed(Cause::Timeout);
         Record {

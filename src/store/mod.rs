@@ -76,9 +76,10 @@ impl Store {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Notes a call of a hook. Never waits: a note for which there is no room is lost, and counted.
-    pub fn record(&self, execution: Execution) {
-        self.queue.execution(execution);
+    /// Notes calls of hooks. Never waits: a note for which there is no room is lost, and counted. Half of the room is
+    /// kept for remarkable calls, those that did more than let a request pass.
+    pub fn record(&self, remarkable: bool, executions: impl ExactSizeIterator<Item = Execution>) {
+        self.queue.executions(remarkable, executions);
     }
 
     /// Calls that were not written down: too many at once, or the disk would not have them.

@@ -88,15 +88,14 @@ impl Queue {
         true
     }
 
-    /// The thread is woken once per period, not per note.
-    pub(super) fn execution(&self, execution: Execution) {
+    /// The thread is woken once per period, not per note. What there is no room for is not even built.
+    pub(super) fn executions(&self, remarkable: bool, executions: impl ExactSizeIterator<Item = Execution>) {
         let mut state = self.state.lock();
-        if state.is_closed || state.executions.len() >= limits::EXECUTIONS_QUEUED {
-            state.lost += 1;
-            return;
-        }
-        state.executions.push(execution);
-        if state.due.is_none() {
+        let most = if remarkable { limits::EXECUTIONS_QUEUED } else { limits::EXECUTIONS_QUEUED / 2 };
+        let room = if state.is_closed { 0 } else { most.saturating_sub(state.executions.len()) };
+        state.lost += executions.len().saturating_sub(room) as u64;
+        state.executions.extend(executions.take(room));
+        if state.due.is_none() && !state.executions.is_empty() {
             state.due = Some(Instant::now() + limits::EXECUTIONS_PERIOD);
             self.came.notify_one();
         }

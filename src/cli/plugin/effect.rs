@@ -66,14 +66,11 @@ impl Effect {
         draft.body.settle();
         let [before, after] = [before, draft.body.bytes()].map(parsed);
         let call = draft.runs.first().map(|run| Call { outcome: run.outcome, took: run.took });
-        let policy = call.as_ref().and_then(|call| match call.outcome {
-            HookOutcome::Failed(cause) => Some(on_failure?.policy(cause)),
-            _ => None,
-        });
+        let policy = call.as_ref().and_then(|call| Some(on_failure?.policy(call.outcome.cause()?)));
         let model = |body: &Value| body.get("model").and_then(Value::as_str).map(str::to_owned);
         Self {
             plugin: member.name.to_string(),
-            version: member.version.clone(),
+            version: member.version.to_string(),
             hook,
             call,
             body: json_patch::diff(&before, &after),

@@ -36,8 +36,8 @@ async fn calls_are_read_newest_first_page_by_page() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for number in 0..5 {
-        store.record(execution("redact", number));
-        store.record(execution("guard", number));
+        store.record(true, [execution("redact", number)].into_iter());
+        store.record(true, [execution("guard", number)].into_iter());
     }
     let first = store.executions(Some("redact"), Page { before: None, limit: 2 }).await.unwrap();
     assert_eq!(requests(&first), ["r4", "r3"]);
@@ -68,8 +68,8 @@ async fn a_removed_plugin_leaves_no_calls() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.apply(vec![insert("redact")], note("install")).await.unwrap();
-    store.record(execution("redact", 1));
-    store.record(execution("guard", 2));
+    store.record(true, [execution("redact", 1)].into_iter());
+    store.record(true, [execution("guard", 2)].into_iter());
     assert_eq!(store.executions(None, ALL).await.unwrap().len(), 2);
     store.apply(vec![Change::Remove { name: "redact".to_owned() }], note("uninstall")).await.unwrap();
     assert_eq!(requests(&store.executions(None, ALL).await.unwrap()), ["r2"]);
@@ -79,13 +79,13 @@ async fn a_removed_plugin_leaves_no_calls() {
 async fn the_end_writes_what_is_queued_and_whoever_comes_later_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.record(execution("redact", 1));
+    store.record(true, [execution("redact", 1)].into_iter());
     let applied = store.apply(vec![insert("redact")], note("install"));
     let (applied, closed) = tokio::join!(applied, store.close());
     applied.unwrap();
     closed.unwrap();
 
-    store.record(execution("redact", 2));
+    store.record(true, [execution("redact", 2)].into_iter());
     assert_eq!(store.executions_lost(), 1);
     assert!(matches!(store.apply(Vec::new(), note("late")).await, Err(StoreError::Closed)));
     assert!(matches!(store.plugins().await, Err(StoreError::Closed)));
@@ -100,21 +100,33 @@ async fn the_end_writes_what_is_queued_and_whoever_comes_later_is_told() {
 fn a_full_queue_loses_calls_and_counts_them() {
     let queue = Queue::new();
     for number in 0..limits::EXECUTIONS_QUEUED + 3 {
-        queue.execution(execution("redact", number));
+        queue.executions(true, [execution("redact", number)].into_iter());
     }
     assert_eq!(queue.lost(), 3);
     let mut batch = Vec::new();
     queue.take(&mut batch);
     assert_eq!(batch.len(), limits::EXECUTIONS_QUEUED);
-    queue.execution(execution("redact", 0));
+    queue.executions(true, [execution("redact", 0)].into_iter());
     assert_eq!(queue.lost(), 3, "there is room again");
+}
+
+#[test]
+fn calls_that_only_let_pass_leave_room_for_the_others() {
+    let queue = Queue::new();
+    let half = limits::EXECUTIONS_QUEUED / 2;
+    queue.executions(false, (0..half + 7).map(|number| execution("redact", number)));
+    assert_eq!(queue.lost(), 7);
+    queue.executions(true, (0..half).map(|number| execution("guard", number)));
+    assert_eq!(queue.lost(), 7);
+    queue.executions(true, [()].into_iter().map(|()| unreachable!("there is no room, so it is not built")));
+    assert_eq!(queue.lost(), 8);
 }
 
 #[test]
 fn an_order_is_not_held_up_by_calls_and_too_many_orders_are_refused() {
     let queue = Queue::new();
     let order = || queue.order(Order::Flush { reply: oneshot::channel().0 });
-    queue.execution(execution("redact", 1));
+    queue.executions(true, [execution("redact", 1)].into_iter());
     for _ in 0..limits::STORE_ORDERS_QUEUED {
         order().unwrap();
     }
