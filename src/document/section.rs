@@ -120,7 +120,8 @@ impl<'n, 't> Section<'n, 't> {
 
     /// A table, read whether or not it is there: its defaults are those of an empty one.
     pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> T {
-        let example = self.title_of(key);
+        let is_json = self.document.table_word == "object";
+        let example = if is_json { format!("\"{key}\": {{ … }}") } else { self.title_of(key) };
         let (entries, at) = match self.table_entries(key, &example) {
             Some((entries, at)) => (entries, Some(at)),
             None => (&[][..], None),

@@ -13,7 +13,7 @@ use crate::hook::{BodyNeed, Cause, Endpoint, HookName, HookSpec, Mutates, OnFail
 use crate::limits;
 
 /// Hooks of OmniRoute that have no counterpart here. They are taken and never called.
-const FOREIGN_HOOKS: [&str; 2] = ["onPluginMessage", "onRender"];
+pub(super) const FOREIGN_HOOKS: [&str; 2] = ["onPluginMessage", "onRender"];
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> BTreeMap<HookName, HookSpec> {
     let hooks = HookName::ALL.into_iter().filter_map(|name| Some((name, hook(section, name)?))).collect();
@@ -85,15 +85,18 @@ fn spec(section: &mut Section<'_, '_>, name: HookName) -> HookSpec {
     }
 }
 
+/// The words of `mode`.
+pub(super) const MODES: [(&str, Mode); 2] = [("observe", Mode::Observe), ("transform", Mode::Transform)];
+
 #[derive(Clone, Copy, PartialEq)]
-enum Mode {
+pub(super) enum Mode {
     Observe,
     Transform,
 }
 
 /// Only events of a stream are watched without being waited for; elsewhere that is what `mutates: []` says.
 fn mode(section: &mut Section<'_, '_>, name: HookName) -> Option<Mode> {
-    let mode = section.get("mode", one_of(&[("observe", Mode::Observe), ("transform", Mode::Transform)]))?;
+    let mode = section.get("mode", one_of(&MODES))?;
     match name {
         HookName::OnStreamEvent => Some(mode),
         HookName::OnRequest
@@ -111,16 +114,19 @@ fn mode(section: &mut Section<'_, '_>, name: HookName) -> Option<Mode> {
     }
 }
 
+/// The words of `body`.
+pub(super) const BODIES: [(&str, Body); 3] =
+    [("none", Body::None), ("pointers", Body::Pointers), ("full", Body::Full)];
+
 #[derive(Clone, Copy)]
-enum Body {
+pub(super) enum Body {
     None,
     Pointers,
     Full,
 }
 
 fn body(section: &mut Section<'_, '_>) -> BodyNeed {
-    let words = [("none", Body::None), ("pointers", Body::Pointers), ("full", Body::Full)];
-    let body = section.get("body", one_of(&words));
+    let body = section.get("body", one_of(&BODIES));
     let pointers = section.list("pointers", parsed(pointer));
     match (body, pointers) {
         (None | Some(Body::Pointers), Some(pointers)) => BodyNeed::Pointers(pointers),
@@ -157,6 +163,9 @@ fn pointer(text: &str) -> Result<String, String> {
     }
 }
 
+/// What `mutates` may name beside JSON pointers.
+pub(super) const MUTATIONS: [&str; 2] = ["headers", "route"];
+
 enum Mutation {
     Body(String),
     Headers,
@@ -164,12 +173,11 @@ enum Mutation {
 }
 
 fn mutation(text: &str) -> Result<Mutation, String> {
-    const WORDS: [&str; 2] = ["headers", "route"];
     match text {
         "headers" => Ok(Mutation::Headers),
         "route" => Ok(Mutation::Route),
         pointer_or_slip => pointer(pointer_or_slip).map(Mutation::Body).map_err(|_| {
-            let hint = nearest(text, WORDS).map(|word| format!("; did you mean {word:?}?"));
+            let hint = nearest(text, MUTATIONS).map(|word| format!("; did you mean {word:?}?"));
             let hint = hint.unwrap_or_default();
             format!("is neither \"headers\", \"route\" nor a JSON pointer like \"/messages\"{hint}")
         }),
@@ -244,8 +252,11 @@ fn bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
+/// The words of `onFailure`.
+pub(super) const POLICIES: [(&str, Policy); 2] = [("open", Policy::Open), ("closed", Policy::Closed)];
+
 fn policy(node: &Node) -> Result<Policy, Wrong> {
-    one_of(&[("open", Policy::Open), ("closed", Policy::Closed)])(node)
+    one_of(&POLICIES)(node)
 }
 
 fn on_failure(section: &mut Section<'_, '_>, default: OnFailure) -> OnFailure {

@@ -1,20 +1,27 @@
 //! `plugin.json`: what a plugin says of itself.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
-use super::{Errors, MANIFEST_FILE, hooks, permissions, program};
-use crate::document::{Document, Node, Section, Wrong, boolean, integer, name, one_of, parsed, text};
+use super::{Errors, MANIFEST_FILE, hooks, integrity, permissions, program};
+use crate::document::{self, Document, Node, Section, Wrong, boolean, integer, name, one_of, parsed, text};
 use crate::hook::{HookName, HookSpec};
 use crate::limits;
 use crate::package::{ConfigProblem, ConfigSchema, Permissions};
 
 /// The protocol this gateway speaks.
-const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 1;
+/// Keys of OmniRoute for its pages and its agents.
+pub(super) const OBJECT_LISTS: [&str; 3] = ["skills", "adminPages", "dashboardWidgets"];
+/// Where OmniRoute has a plugin from.
+pub(super) const SOURCES: [(&str, ()); 2] = [("local", ()), ("marketplace", ())];
 /// Far enough apart for any order.
-const PRIORITY_MAX: i32 = 1_000_000;
-const PRIORITY: i32 = 100;
+pub(super) const PRIORITY_MAX: i32 = 1_000_000;
+pub(super) const PRIORITY: i32 = 100;
+/// A process below does not start; one above has a machine to itself.
+pub(super) const MEMORY_MB: RangeInclusive<u64> = 16..=1 << 20;
 
 /// A checked manifest.
 #[derive(Clone, Debug)]
@@ -55,12 +62,14 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, Errors> {
         Document::read_json(MANIFEST_FILE, text, |root| {
             program::skip(root);
+            integrity::skip(root);
             read(root)
         })
     }
 }
 
-/// All but what is to be run, which the folder has to have. Every key is read before the first missing one ends it, so that all errors are found.
+/// All but what is to be run, which the folder has to have. Every key is read before the first missing one ends it,
+/// so that all errors are found.
 pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Manifest> {
     let name = root.need("name", "\"name\": \"redact\"", name);
     let version = root.need("version", "\"version\": \"1.0.0\"", parsed(version));
@@ -105,15 +114,16 @@ fn version(text: &str) -> Result<semver::Version, String> {
 }
 
 fn protocol(node: &Node) -> Result<u32, Wrong> {
-    match integer(1..=u32::MAX)(node)? {
-        PROTOCOL => Ok(PROTOCOL),
-        _ => Err(Wrong::Value(format!("is not spoken by this gateway; write {PROTOCOL}"))),
+    match integer(1..=u32::MAX)(node) {
+        Ok(PROTOCOL) => Ok(PROTOCOL),
+        Err(Wrong::Type(_)) => Err(Wrong::Type(PROTOCOL.to_string())),
+        Ok(_) | Err(_) => Err(Wrong::Value(format!("is not spoken by this gateway; write {PROTOCOL}"))),
     }
 }
 
 fn process_limits(section: &mut Section<'_, '_>) -> ProcessLimits {
     ProcessLimits {
-        memory_mb: section.get("memoryMb", integer(16..=1 << 20)),
+        memory_mb: section.get("memoryMb", integer(MEMORY_MB)),
         max_in_flight: section
             .get("maxInFlight", integer(1..=limits::HOOK_IN_FLIGHT))
             .unwrap_or(limits::HOOK_IN_FLIGHT),
@@ -142,13 +152,24 @@ fn config_schema(root: &mut Section<'_, '_>) -> ConfigSchema {
     })
 }
 
+fn object(node: &Node) -> Result<(), Wrong> {
+    match node.value {
+        document::Value::Table(_) => Ok(()),
+        document::Value::Null
+        | document::Value::Boolean(_)
+        | document::Value::Number(_)
+        | document::Value::String(_)
+        | document::Value::Foreign(_)
+        | document::Value::List(_) => Err(Wrong::Type("an object".to_owned())),
+    }
+}
+
 /// Keys of OmniRoute's manifests, and of editors, that are taken and change nothing here.
 fn keys_without_effect(root: &mut Section<'_, '_>) {
     root.get("$schema", text);
-    root.get("source", one_of(&[("local", ()), ("marketplace", ())]));
-    root.get("integrity", text);
-    for list in ["skills", "adminPages", "dashboardWidgets"] {
-        root.list(list, |item| item.to_json().map_err(|_| Wrong::Type("an object".to_owned())));
+    root.get("source", one_of(&SOURCES));
+    for list in OBJECT_LISTS {
+        root.list(list, object);
     }
     root.node("integrations");
 }

@@ -16,6 +16,7 @@ pub use self::manifest::{Manifest, ProcessLimits};
 pub use self::permissions::{Exec, Files, Network, Permissions};
 pub use self::program::{Program, ProgramNotFound, Search};
 pub use self::scan::{Found, scan};
+pub use self::schema::manifest_schema;
 use self::tree::{Fault, Tree};
 use crate::document::Document;
 pub use crate::document::Errors;
@@ -24,10 +25,12 @@ use crate::limits;
 mod config_schema;
 mod digest;
 mod hooks;
+mod integrity;
 mod manifest;
 mod permissions;
 mod program;
 mod scan;
+mod schema;
 pub mod staging;
 mod tree;
 
@@ -98,6 +101,7 @@ fn read_manifest(dir: &Path, shown: &Path) -> Result<(Manifest, Program, String)
         .map_err(|error| Errors::of_file(&file_name, format!("cannot be read: {error}")))?;
     let (manifest, program) = Document::read_json(&file_name, &text, |root| {
         let (manifest, program) = (manifest::read(root), program::read(root, dir));
+        integrity::read(root, dir, program.as_ref());
         manifest.zip(program)
     })?;
     Ok((manifest, program, text))

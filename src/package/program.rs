@@ -30,9 +30,13 @@ pub enum Program {
     },
 }
 
+/// The words of `runtime`.
+pub(super) const RUNTIMES: [(&str, Runtime); 3] =
+    [("python", Runtime::Python), ("node", Runtime::Node), ("exec", Runtime::Exec)];
+
 /// `runtime`: what starts the entry file.
 #[derive(Clone, Copy)]
-enum Runtime {
+pub(super) enum Runtime {
     Python,
     Node,
     /// The file itself.
@@ -77,6 +81,14 @@ impl Search {
 }
 
 impl Program {
+    /// The entry file, which a command does not have.
+    pub(super) fn main(&self) -> Option<&Path> {
+        match self {
+            Self::Python { main } | Self::Node { main } | Self::Exec { main } => Some(main),
+            Self::Command { .. } => None,
+        }
+    }
+
     /// What to start for the plugin in `dir`, which is absolute: the program's absolute path and its arguments.
     pub fn resolve(&self, dir: &Path, search: &Search) -> Result<Vec<OsString>, ProgramNotFound> {
         Ok(match self {
@@ -98,8 +110,7 @@ fn is_executable(file: &Path) -> bool {
 
 /// `main` and `runtime`, or `command`.
 pub(super) fn read(root: &mut Section<'_, '_>, dir: &Path) -> Option<Program> {
-    let runtimes = [("python", Runtime::Python), ("node", Runtime::Node), ("exec", Runtime::Exec)];
-    let runtime = root.get("runtime", one_of(&runtimes));
+    let runtime = root.get("runtime", one_of(&RUNTIMES));
     let main = root.get("main", parsed(|text| inside(dir, text)));
     let command = root.list("command", text);
     match (root.has("main"), root.has("command")) {

@@ -44,6 +44,10 @@ fn message(error: &ValidationError<'_>) -> String {
         Kind::MaxItems { limit } => format!("has too many items; write {limit} or less"),
         Kind::UniqueItems => "has an item twice; write each once".to_owned(),
         Kind::Pattern { pattern } => format!("does not match the pattern {pattern:?}"),
+        Kind::Format { format } if format == "regex" => {
+            "is no pattern used here; write a regular expression without look-around and back-references"
+                .to_owned()
+        }
         Kind::Format { format } => format!("is no {format}"),
         Kind::FalseSchema => "is not taken here; leave it out".to_owned(),
         Kind::AnyOf { .. } => any_of(error),

@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub(super) use self::read::read;
+pub(super) use self::read::{WORDS, read};
 
 mod read;
 

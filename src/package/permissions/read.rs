@@ -8,7 +8,7 @@ use crate::document::{Node, Section, Value, Wrong, boolean, one_of, parsed, text
 
 /// OmniRoute's words, each meaning what it means there.
 #[derive(Clone, Copy)]
-enum Word {
+pub(in crate::package) enum Word {
     Network,
     FileRead,
     FileWrite,
@@ -16,7 +16,8 @@ enum Word {
     Exec,
 }
 
-const WORDS: [(&str, Word); 5] = [
+/// What a manifest of OmniRoute may ask for.
+pub(in crate::package) const WORDS: [(&str, Word); 5] = [
     ("network", Word::Network),
     ("file-read", Word::FileRead),
     ("file-write", Word::FileWrite),
@@ -70,7 +71,8 @@ fn asked_for(section: &mut Section<'_, '_>) -> Permissions {
         Some(Value::List(_)) => {
             section.list("network", parsed(port)).map(|ports| Network::Ports(set(Some(ports))))
         }
-        Some(_) | None => section.get("network", parsed(network)),
+        Some(Value::String(_)) => section.get("network", parsed(network)),
+        Some(_) | None => section.get("network", |_| Err(Wrong::Type(NETWORK_FORMS.to_owned()))),
     };
     let exec = match section.node("exec").map(|node| &node.value) {
         Some(Value::List(_)) => {
@@ -98,8 +100,10 @@ pub(super) fn network(text: &str) -> Result<Network, String> {
     }
 }
 
+const NETWORK_FORMS: &str = "\"none\", \"any\" or a list of ports like [\"tcp:443\"]";
+
 pub(super) fn network_forms() -> String {
-    "is not \"none\", \"any\" or a list of ports; write it like [\"tcp:443\"]".to_owned()
+    format!("is not {NETWORK_FORMS}")
 }
 
 fn nothing(node: &Node) -> Result<Exec, Wrong> {

@@ -1,5 +1,7 @@
 //! Manifests that hold and manifests that do not, with their exact error text.
 
+mod files;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -153,7 +155,7 @@ fn a_manifest_of_omniroute_loads_as_it_is() {
         "hooks": { "onRequest": true, "onResponse": false, "onError": true, "onPluginMessage": false, "onRender": true },
         "skills": [{ "name": "s", "input": {} }], "enabledByDefault": false,
         "configSchema": { "banner": { "type": "string", "default": "Hi", "description": "text" } },
-        "adminPages": [], "dashboardWidgets": [], "integrity": "sha256-AAAA"
+        "adminPages": [], "dashboardWidgets": [], "integrity": "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
     }"#,
     );
     assert_eq!(manifest.hooks.keys().copied().collect::<Vec<_>>(), [HookName::OnRequest, HookName::OnError]);
@@ -354,7 +356,7 @@ fn everything_wrong_is_told_at_once_with_its_place() {
             plugin.json:28:28: env[0] "HOOKWAY_ADMIN_TOKEN" is the gateway's own; leave it out
             plugin.json:28:51: env[1] "1X" is not the name of a variable; write letters, digits and _
             plugin.json:28:75: read[0] "../x" is no path; write one without .., absolute or relative to the plugin's folder
-            plugin.json:28:97: network "all" is not "none", "any" or a list of ports; write it like ["tcp:443"]
+            plugin.json:28:97: network "all" is not "none", "any" or a list of ports like ["tcp:443"]
             plugin.json:29:28: exec is a boolean; write false, or a list of programs
             plugin.json:30:27: memoryMb 1 is out of range; write 16 to 1048576
             plugin.json:30:45: maxInFlight 1000 is out of range; write 1 to 256
