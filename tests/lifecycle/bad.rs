@@ -55,7 +55,7 @@ async fn a_config_that_breaks_its_schema_changes_nothing_and_points_at_the_field
     let details = answer.json()["error"]["details"].clone();
     let problems = details["problems"].as_array().unwrap();
     let pointers: Vec<&Value> = problems.iter().map(|problem| &problem["pointer"]).collect();
-    assert!(pointers.contains(&&json!("/stamp")), "{details}");
+    assert!(pointers.contains(&&json!("/config/stamp")), "{details}");
     assert_eq!(problems.len(), 2, "{details}");
     let config = done(gateway.admin("GET", "/api/plugins/strict/config").await)["config"].clone();
     assert_eq!(config["stamp"], 0);

@@ -21,8 +21,8 @@ async fn load(gateway: std::net::SocketAddr, stop: Arc<AtomicBool>) -> usize {
         let answer = wire.ask(&Request::chat(HELLO)).await;
         assert_eq!(answer.status(), 200, "{answer:?}");
         let meta = &answer.json()["meta"];
-        let told = meta["metadata"].as_object().unwrap().iter().filter(|(key, _)| key.ends_with("-call"));
-        for (plugin, generation) in told {
+        let metadata = meta["metadata"].as_object().into_iter().flatten();
+        for (plugin, generation) in metadata.filter(|(key, _)| key.ends_with("-call")) {
             let generation: u64 = generation.as_str().unwrap().parse().unwrap();
             assert_eq!(meta["generation"], generation, "{plugin} saw another generation: {meta}");
         }
