@@ -39,7 +39,8 @@ fn main() -> ExitCode {
     if cfg!(debug_assertions) {
         println!("a debug build says nothing about speed; run it as a bench");
     }
-    let calls = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(usual);
+    // Only the first: the others may be options for the benches beside this one, and their values.
+    let calls = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(usual).max(10 * TURN);
     for (name, mut runtime) in [
         ("current_thread", tokio::runtime::Builder::new_current_thread()),
         ("multi_thread, 2 workers", tokio::runtime::Builder::new_multi_thread()),
