@@ -170,12 +170,12 @@ async fn run(
     let handed_over = Sockets { data: sockets.data.try_clone()?, admin: sockets.admin.try_clone()? };
     let (data_address, admin_address) = (sockets.data.local_addr()?, sockets.admin.local_addr()?);
 
-    let recorder = Recorder::new(metrics.clone(), live).noting(store.clone());
+    let recorder = Recorder::new(metrics.clone(), live.clone()).noting(store.clone());
     let relay = Arc::new(Relay::new(published.clone(), recorder, token.clone()));
-    let gateway = Arc::new(Gateway::new(lifecycle.clone(), published));
+    let gateway = Arc::new(Gateway::new(lifecycle.clone(), published, store.clone(), metrics, live));
     let (end_admin, admin_ends) = oneshot::channel::<()>();
-    let router = admin::router(gateway.clone(), metrics, token, Vec::new());
-    let admin = tokio::spawn(admin::serve(sockets.admin, router, async {
+    let router = admin::router(gateway.clone(), token, Vec::new());
+    let admin = tokio::spawn(admin::serve(sockets.admin, router, gateway.clone(), async {
         // Ends when told so, or when the teller is gone.
         let _ = admin_ends.await;
     }));

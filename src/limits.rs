@@ -261,3 +261,13 @@ pub const EXECUTIONS_PER_PLUGIN_MAX: i64 = 1_000;
 pub const EXECUTIONS_MAX: i64 = 10_000;
 /// Lines of the audit that are kept.
 pub const AUDIT_ROWS_MAX: i64 = 10_000;
+/// Items of a list on the control listener, if nobody says how many.
+pub const ADMIN_PAGE_ROWS: usize = 50;
+/// Rows of the database in one answer of the control listener.
+pub const ADMIN_PAGE_ROWS_MAX: usize = 200;
+/// The largest whole number that every reader of JSON keeps as it is (RFC 8259, 6).
+pub const JSON_INTEGER_MAX: u64 = (1 << 53) - 1;
+/// Readers of the live stream. Each is a connection and a place among the events.
+pub const EVENT_STREAMS_MAX: usize = 16;
+/// A live stream without an event for so long gets a comment, before a proxy takes it for dead.
+pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);

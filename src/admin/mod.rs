@@ -1,75 +1,93 @@
 //! The control listener: who holds the token sees what runs and may change it.
 //!
 //! Every route but `/healthz` asks for the token, by one layer around the router: a route cannot be added without
-//! it. Nothing is decided here; what is asked goes to [`Control`], and its words come back as JSON.
+//! it, nor without standing in the OpenAPI document. Nothing is decided here: what is asked goes to [`Gateway`], whose
+//! operations return what the routes answer, so that whoever else speaks for an operator says the same.
 
+mod chain;
 mod error;
+mod events;
+mod executions;
+mod extract;
+mod fields;
 mod gateway;
 mod guard;
+mod logs;
+mod openapi;
+mod plugins;
+mod requests;
+mod rfc3339;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
 use axum::serve::ListenerExt;
-use axum::{Json, Router, middleware};
-use serde_json::Value;
+use axum::{Router, middleware};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub use error::ApiError;
+pub use chain::{Chain, Order};
+pub use error::{ApiError, ErrorBody, Problem};
+pub use executions::{AuditList, ExecutionList, RowPage};
+pub use fields::{Ask, Fields};
 pub use gateway::Gateway;
-use guard::Guard;
+pub use logs::{LogList, LogPage};
+pub use plugins::{
+    Activate, Change, ChangeReport, ConfigView, Configure, Install, Installation, ListPlugins, PluginList,
+    PluginView, Scan,
+};
+pub use requests::{Recent, RequestList};
+pub use status::Status;
 
-use crate::lifecycle::{LifecycleError, Readiness, Report};
+use guard::Guard;
+use openapi::Document;
+
 use crate::limits;
-use crate::metrics::Metrics;
 use crate::token::Token;
 
-/// What the control listener asks of the gateway.
-pub trait Control: Send + Sync + 'static {
-    /// Versions, uptime, sandbox level, plugins and their state.
-    fn status(&self) -> impl Future<Output = Value> + Send;
-    /// The published generation: number, hash, members, since when.
-    fn chain(&self) -> impl Future<Output = Value> + Send;
-    fn ready(&self) -> Readiness;
-    /// Reads the configuration again and publishes what it says, or changes nothing.
-    fn reload(&self) -> impl Future<Output = Result<Report, LifecycleError>> + Send;
-}
-
 /// The routes. `hosts` are names, beside `localhost` and addresses, under which browsers may reach them.
-pub fn router<C: Control>(
-    control: Arc<C>,
-    metrics: Arc<Metrics>,
-    token: Token,
-    hosts: Vec<String>,
-) -> Router {
+pub fn router(gateway: Arc<Gateway>, token: Token, hosts: Vec<String>) -> Router {
     let guard = Arc::new(Guard { token, hosts });
-    let guarded = Router::new()
-        .route("/readyz", get(readyz))
-        .route("/api/status", get(status))
-        .route("/api/chain", get(chain))
-        .route("/api/reload", post(reload))
-        .with_state(control)
-        .route("/metrics", get(self::metrics).with_state(metrics))
+    let (open, mut document) = OpenApiRouter::default().routes(routes!(status::healthz)).split_for_parts();
+    let (guarded, documented) = guarded().split_for_parts();
+    document.merge(documented);
+    let (own, documented) = OpenApiRouter::default().routes(routes!(openapi::get_openapi)).split_for_parts();
+    document.merge(documented);
+    let document = Document::of(document);
+    let guarded = guarded
+        .with_state(gateway)
+        .merge(own.with_state(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(guard, guard::admit));
-    let open = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .method_not_allowed_fallback(method_not_allowed);
-    guarded.merge(open)
+    guarded.merge(open.method_not_allowed_fallback(method_not_allowed))
+}
+
+fn guarded() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::default()
+        .merge(plugins::routes())
+        .routes(routes!(chain::get_chain, chain::set_chain))
+        .routes(routes!(requests::list_requests))
+        .routes(routes!(events::stream_events))
+        .routes(routes!(executions::list_audit))
+        .routes(routes!(status::get_status))
+        .routes(routes!(status::reload))
+        .routes(routes!(status::readyz))
+        .routes(routes!(status::metrics))
 }
 
 /// Serves `router` until `shutdown` resolves, then ends what is still answered, in a bounded time.
 pub async fn serve(
     listener: std::net::TcpListener,
     router: Router,
+    gateway: Arc<Gateway>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -80,6 +98,8 @@ pub async fn serve(
     let (told, mut is_told) = tokio::sync::watch::channel(());
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         shutdown.await;
+        // An open stream would be an answer that is waited for.
+        gateway.ending();
         drop(told);
     });
     let cut = async {
@@ -93,32 +113,14 @@ pub async fn serve(
     }
 }
 
-async fn readyz<C: Control>(State(control): State<Arc<C>>) -> Response {
-    let readiness = control.ready();
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness)).into_response()
-}
-
-async fn status<C: Control>(State(control): State<Arc<C>>) -> Json<Value> {
-    Json(control.status().await)
-}
-
-async fn chain<C: Control>(State(control): State<Arc<C>>) -> Json<Value> {
-    Json(control.chain().await)
-}
-
-async fn reload<C: Control>(State(control): State<Arc<C>>) -> Result<Json<Report>, ApiError> {
-    Ok(Json(control.reload().await?))
-}
-
-async fn metrics(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
-}
-
 async fn not_found(uri: Uri) -> ApiError {
     ApiError::not_found(format!("There is no '{}' here.", uri.path()))
 }
 
 async fn method_not_allowed(method: Method) -> ApiError {
     ApiError::method_not_allowed(format!("{method} is not allowed here."))
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }

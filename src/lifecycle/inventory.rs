@@ -67,6 +67,15 @@ pub enum Observed {
 }
 
 impl Observed {
+    pub const ALL: [Self; 6] = [
+        Self::Installed,
+        Self::Is(PluginState::Starting),
+        Self::Is(PluginState::Active),
+        Self::Is(PluginState::Degraded),
+        Self::Is(PluginState::Broken),
+        Self::Is(PluginState::Stopped),
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Installed => "installed",
