@@ -155,6 +155,13 @@ class Documents(unittest.TestCase):
             missing = [word for word in words if not re.search(rf"\b{word}\b", text)]
             self.assertEqual(missing, [], document)
 
+    def test_operators_read_of_every_route(self):
+        contract = json.loads((ROOT / "docs/openapi.json").read_text())
+        text = (ROOT / "docs/operations.md").read_text()
+        ends = [path.removeprefix("/api/plugins/{name}") or path for path in contract["paths"]]
+        self.assertTrue(ends)
+        self.assertEqual([end for end in ends if f"{end}`" not in text], [])
+
     def test_the_floors_of_the_architecture_are_those_of_the_code(self):
         told = re.findall(r"^\| (\d+) \| `(\w+)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
         groups = [re.findall(r"^(?:pub )?mod (\w+);", group, re.MULTILINE) for group in LIBRARY.read_text().split("\n\n")]
