@@ -50,14 +50,20 @@ pub(crate) fn echo(arguments: &EchoArguments) -> anyhow::Result<()> {
     })
 }
 
-/// Times round trips with a body of `bytes` for `duration`, both processes kept on `on`.
-pub(crate) fn round_trips(bytes: usize, duration: Duration, on: &[usize]) -> anyhow::Result<Times> {
+/// Times round trips with a body of `bytes` for `duration`, both processes kept on `on`. With a `pace` one begins so
+/// long after the other, as requests at a constant rate do; without, at once, and then core and caches stay warm.
+pub(crate) fn round_trips(
+    bytes: usize,
+    duration: Duration,
+    pace: Option<Duration>,
+    on: &[usize],
+) -> anyhow::Result<Times> {
     std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
             cores::stay_on(on)?;
             let (near, far) = UnixStream::pair()?;
             let mut child = start_echo(bytes, far)?;
-            let measured = runtime()?.block_on(exchange(near, bytes, duration));
+            let measured = runtime()?.block_on(exchange(near, bytes, duration, pace));
             // The near end is closed by now, which ends the child.
             child.wait().context("waiting for the echo process")?;
             measured
@@ -74,7 +80,12 @@ fn start_echo(bytes: usize, far: UnixStream) -> anyhow::Result<Child> {
     Command::new(program).args(echo).stdin(far).spawn().context("starting the echo process")
 }
 
-async fn exchange(near: UnixStream, bytes: usize, duration: Duration) -> anyhow::Result<Times> {
+async fn exchange(
+    near: UnixStream,
+    bytes: usize,
+    duration: Duration,
+    pace: Option<Duration>,
+) -> anyhow::Result<Times> {
     let mut socket = into_tokio(near)?;
     let body = vec![b'x'; bytes];
     let mut reply = REPLY;
@@ -87,6 +98,10 @@ async fn exchange(near: UnixStream, bytes: usize, duration: Duration) -> anyhow:
         socket.read_exact(&mut reply).await?;
         if start.elapsed() > warm_up {
             record(&mut measured, sent.elapsed());
+        }
+        if let Some(pace) = pace {
+            // Nothing else runs here that could be held up.
+            std::thread::sleep(pace.saturating_sub(sent.elapsed()));
         }
     }
     Ok(measured)

@@ -43,6 +43,7 @@ fn scenario(outcome: &Outcome) -> anyhow::Result<Value> {
         "answer": outcome.scenario.answer,
         "socket_bytes": outcome.scenario.socket_bytes,
         "socket_round_trip": outcome.socket.iter().map(quantiles).collect::<Vec<_>>(),
+        "paced_socket_round_trip": outcome.paced_socket.iter().map(quantiles).collect::<Vec<_>>(),
         "peers": peers,
         "left_out": outcome.left_out,
         "targets": targets,

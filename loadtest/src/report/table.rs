@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use crate::load::tally::{Times, micros_at};
-use crate::run::outcome::{Outcome, PeerOutcome};
+use crate::run::outcome::{Outcome, PeerOutcome, medians};
 use crate::run::phase::Phase;
 use crate::scenario::PeerKind;
-use crate::scenario::target::{Metric, SOCKET};
+use crate::scenario::target::{Metric, PACED_SOCKET, SOCKET};
 use crate::stats::{Spread, ratio};
 
 const NOTHING: &str = "–";
@@ -115,12 +115,12 @@ fn parts<'a>(phases: impl Iterator<Item = &'a Phase>, sum: Option<Spread>) -> St
 }
 
 fn remarks(outcome: &Outcome, text: &mut String) -> std::fmt::Result {
-    let socket: Vec<f64> = outcome.socket.iter().map(|times| micros_at(times, 0.5)).collect();
-    if let (Some(spread), Some(bytes)) = (Spread::of(&socket), outcome.scenario.socket_bytes) {
+    if let Some(bytes) = outcome.scenario.socket_bytes {
         writeln!(
             text,
-            "Raw Unix-socket round trip with {bytes} bytes, p50: {} µs",
-            with_spread(Some(spread))
+            "Raw Unix-socket round trip with {bytes} bytes, p50: {} µs one after the other, {} µs at the rate above",
+            with_spread(Spread::of(&medians(&outcome.socket))),
+            with_spread(Spread::of(&medians(&outcome.paced_socket)))
         )?;
     }
     for name in &outcome.left_out {
@@ -153,6 +153,7 @@ fn targets(outcome: &Outcome, text: &mut String) -> std::fmt::Result {
         let over = match target.over.as_deref() {
             None => String::new(),
             Some(SOCKET) => " × the raw socket".to_owned(),
+            Some(PACED_SOCKET) => " × the raw socket at the same rate".to_owned(),
             Some(peer) => format!(" × {peer}"),
         };
         let measured = judged.measured.map_or(NOTHING.to_owned(), |spread| {

@@ -8,7 +8,7 @@ use super::phase::{Phase, Round};
 use crate::load::failure::Failure;
 use crate::load::tally::{Tally, Times, micros_at};
 use crate::measure::process::Memory;
-use crate::scenario::target::{Metric, SOCKET, Target};
+use crate::scenario::target::{Metric, PACED_SOCKET, SOCKET, Target};
 use crate::scenario::{Explanation, Scenario};
 use crate::stats::{Spread, difference, ratio};
 
@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) peers: Vec<PeerOutcome>,
     /// Raw round trips of the Unix socket, per round.
     pub(crate) socket: Vec<Times>,
+    /// The same at the scenario's rate.
+    pub(crate) paced_socket: Vec<Times>,
     /// Peers that are not installed here.
     pub(crate) left_out: Vec<String>,
     pub(crate) took: Duration,
@@ -102,6 +104,11 @@ impl PeerOutcome {
     }
 }
 
+/// Of raw round trips, per round, in microseconds.
+pub(crate) fn medians(socket: &[Times]) -> Vec<f64> {
+    socket.iter().map(|times| micros_at(times, 0.5)).collect()
+}
+
 impl Outcome {
     pub(crate) fn peer(&self, name: &str) -> Option<&PeerOutcome> {
         self.peers.iter().find(|peer| peer.name == name)
@@ -129,10 +136,8 @@ impl Outcome {
         let less = optional(&target.less)?;
         match target.over.as_deref() {
             None => difference(&peer, less.as_deref()),
-            Some(SOCKET) => {
-                let socket: Vec<f64> = self.socket.iter().map(|times| micros_at(times, 0.5)).collect();
-                ratio(&peer, less.as_deref(), &socket, None)
-            }
+            Some(SOCKET) => ratio(&peer, less.as_deref(), &medians(&self.socket), None),
+            Some(PACED_SOCKET) => ratio(&peer, less.as_deref(), &medians(&self.paced_socket), None),
             Some(over) => {
                 let over_less = optional(&target.over_less)?;
                 ratio(&peer, less.as_deref(), &figures(over)?, over_less.as_deref())

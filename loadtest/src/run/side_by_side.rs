@@ -65,11 +65,14 @@ impl SideBySide<'_> {
             folder: self.folder,
         };
         let (mut sides, left_out) = self.start_peers(&setting)?;
-        let mut socket = Vec::new();
+        let (mut socket, mut paced_socket) = (Vec::new(), Vec::new());
+        let pace = self.scenario.open.map(|open| Duration::from_secs_f64(1.0 / open.per_second));
         let duration = Duration::from_secs_f64(length.seconds);
         for _ in 0..rounds.unwrap_or(length.rounds) {
             if let Some(bytes) = self.scenario.socket_bytes {
-                socket.push(socket::round_trips(bytes, SOCKET_TIME, &self.layout.peers)?);
+                let on = &self.layout.peers;
+                socket.push(socket::round_trips(bytes, SOCKET_TIME, None, on)?);
+                paced_socket.push(socket::round_trips(bytes, SOCKET_TIME, pace, on)?);
             }
             for side in &mut sides {
                 self.measure(side, &upstream, duration)
@@ -78,7 +81,8 @@ impl SideBySide<'_> {
         }
         let peers = sides.into_iter().map(Side::end).collect::<Result<_, _>>()?;
         upstream.stop()?;
-        Ok(Outcome { scenario: self.scenario.clone(), peers, socket, left_out, took: start.elapsed() })
+        let scenario = self.scenario.clone();
+        Ok(Outcome { scenario, peers, socket, paced_socket, left_out, took: start.elapsed() })
     }
 
     fn start_peers(&self, setting: &Setting<'_>) -> anyhow::Result<(Vec<Side>, Vec<String>)> {

@@ -11,7 +11,7 @@ pub(crate) struct Target {
     pub(crate) metric: Metric,
     pub(crate) peer: String,
     pub(crate) less: Option<String>,
-    /// A peer, or `socket` for the raw round trip measured in the same rounds.
+    /// A peer, or for the raw round trip measured in the same rounds `socket` or `paced-socket`.
     pub(crate) over: Option<String>,
     pub(crate) over_less: Option<String>,
     pub(crate) at_most: f64,
@@ -38,7 +38,10 @@ pub(crate) enum Metric {
     MemoryGrowth,
 }
 
+/// Raw round trips one after the other.
 pub(crate) const SOCKET: &str = "socket";
+/// Raw round trips at the scenario's rate: between two of them cores go to sleep, as they do between two requests.
+pub(crate) const PACED_SOCKET: &str = "paced-socket";
 
 impl Target {
     pub(crate) fn check(&self, peers: &[&str], has_socket: bool) -> anyhow::Result<()> {
@@ -47,7 +50,7 @@ impl Target {
             ensure!(peers.contains(&name.as_str()), "target \"{}\" names the unknown peer {name}", self.what);
         }
         match self.over.as_deref() {
-            Some(SOCKET) => {
+            Some(SOCKET | PACED_SOCKET) => {
                 ensure!(has_socket, "target \"{}\" needs socket_bytes", self.what);
                 ensure!(self.metric == Metric::P50, "the socket is measured as p50 only");
             }
