@@ -271,3 +271,6 @@ pub const JSON_INTEGER_MAX: u64 = (1 << 53) - 1;
 pub const EVENT_STREAMS_MAX: usize = 16;
 /// A live stream without an event for so long gets a comment, before a proxy takes it for dead.
 pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Milliseconds in which the peer of a connection to the control listener has to take something of what is sent to it.
+/// Four comments on a quiet live stream.
+pub const ADMIN_WRITE_TIMEOUT_MS: u32 = 60_000;

@@ -29,6 +29,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::serve::ListenerExt;
 use axum::{Router, middleware};
+use rustix::net::sockopt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -94,6 +95,8 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
         // Costs a delay if it fails, nothing else.
         let _ = stream.set_nodelay(true);
+        // A reader of the live stream that is gone or stuck would keep its place for as long as TCP hopes.
+        let _ = sockopt::set_tcp_user_timeout(&*stream, limits::ADMIN_WRITE_TIMEOUT_MS);
     });
     let (told, mut is_told) = tokio::sync::watch::channel(());
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
