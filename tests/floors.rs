@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What only some modules may name, and which.
-const KEPT_IN: [(&str, &[&str]); 9] = [
+const KEPT_IN: [(&str, &[&str]); 10] = [
     ("pingora_core", &["edge", "upstream"]),
     ("pingora_http", &["edge", "upstream"]),
     // Timers alone: a deadline of tokio's that comes before all others wakes the runtime's driver, for each call.
     ("pingora_timeout", &["edge", "plugin", "upstream"]),
     ("arc_swap", &["chain"]),
     ("axum", &["admin"]),
+    ("rmcp", &["admin"]),
     ("rusqlite", &["store"]),
     ("process::Command", &["plugin"]),
     ("Command::new(", &["plugin"]),

@@ -1,8 +1,9 @@
 //! The control listener: who holds the token sees what runs and may change it.
 //!
 //! Every route but `/healthz` asks for the token, by one layer around the router: a route cannot be added without
-//! it, nor without standing in the OpenAPI document. Nothing is decided here: what is asked goes to [`Gateway`], whose
-//! operations return what the routes answer, so that whoever else speaks for an operator says the same.
+//! it, nor without standing in the OpenAPI document; `/mcp` alone describes itself. Nothing is decided here: what
+//! is asked goes to [`Gateway`], whose operations return what the routes answer, so that whoever else speaks for an
+//! operator says the same.
 
 mod chain;
 mod error;
@@ -13,6 +14,7 @@ mod fields;
 mod gateway;
 mod guard;
 mod logs;
+mod mcp;
 mod openapi;
 mod plugins;
 mod requests;
@@ -61,8 +63,10 @@ pub fn router(gateway: Arc<Gateway>, token: Token, hosts: Vec<String>) -> Router
     let (own, documented) = OpenApiRouter::default().routes(routes!(openapi::get_openapi)).split_for_parts();
     document.merge(documented);
     let document = Document::of(document);
+    let mcp = mcp::service(gateway.clone(), &document.json());
     let guarded = guarded
         .with_state(gateway)
+        .route_service("/mcp", mcp)
         .merge(own.with_state(document))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

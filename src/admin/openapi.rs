@@ -106,6 +106,10 @@ impl Document {
     pub(super) fn of(routes: OpenApi) -> Self {
         Self(document(routes).to_pretty_json().expect("names and texts are written as JSON").into())
     }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.0).expect("it was written as JSON")
+    }
 }
 
 /// Makes the document of what the routes say of themselves.

@@ -3,6 +3,7 @@
 mod contract;
 mod errors;
 mod letting_in;
+mod mcp;
 mod streams;
 
 use std::path::PathBuf;
