@@ -229,6 +229,17 @@ pub const RECENT_REQUESTS: usize = 128;
 /// Events a listener may be behind before it loses the oldest: a second of a busy gateway.
 pub const LIVE_EVENTS: usize = 1024;
 
+/// A command connecting to the gateway it is for, which is mostly on the same machine.
+pub const CLI_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A command's wait for an answer. A change may stand behind others, each with a plugin's start.
+pub const CLI_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// An answer of the admin API that a command takes.
+pub const CLI_ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Between two looks for new lines of a log that is followed.
+pub const CLI_FOLLOW_PERIOD: Duration = Duration::from_millis(500);
+/// Calls of an MCP client that the bridge to the gateway has under way at once.
+pub const MCP_CALLS: usize = 16;
+
 /// A request body on the control listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
 /// The control listener's last answers at shutdown.

@@ -71,11 +71,23 @@ pub fn load(
     token_file: Option<&Path>,
     state_dir: &Path,
 ) -> Result<(Token, Source), TokenError> {
+    match find(environment, token_file, state_dir)? {
+        Some(found) => Ok(found),
+        None => make(state_dir, state_dir.join(FILE)),
+    }
+}
+
+/// As [`load`], but for whoever wants to be let in: nothing is made. `None`: nobody gave a token, and none was made.
+pub fn find(
+    environment: Option<&str>,
+    token_file: Option<&Path>,
+    state_dir: &Path,
+) -> Result<Option<(Token, Source)>, TokenError> {
     if let Some(text) = environment {
-        return Ok((Token::new(text, || ENV.to_owned())?, Source::Environment));
+        return Ok(Some((Token::new(text, || ENV.to_owned())?, Source::Environment)));
     }
     if let Some(path) = token_file {
-        return Ok((read(path)?, Source::File(path.to_owned())));
+        return Ok(Some((read(path)?, Source::File(path.to_owned()))));
     }
     let path = state_dir.join(FILE);
     match fs::metadata(&path) {
@@ -84,9 +96,9 @@ pub fn load(
             if mode & 0o077 != 0 {
                 return Err(TokenError::Exposed { path, mode });
             }
-            Ok((read(&path)?, Source::File(path)))
+            Ok(Some((read(&path)?, Source::File(path))))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(state_dir, path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(TokenError::File { path, error }),
     }
 }
@@ -149,6 +161,13 @@ mod tests {
         assert_eq!(source, Source::File(path));
         assert!(again.matches(made.expose().as_bytes()));
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "nothing else is left there");
+    }
+
+    #[test]
+    fn whoever_only_looks_for_a_token_makes_none() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(find(None, None, root.path()).unwrap().is_none());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]

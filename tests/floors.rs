@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What only some modules may name, and which.
-const KEPT_IN: [(&str, &[&str]); 10] = [
+const KEPT_IN: [(&str, &[&str]); 11] = [
     ("pingora_core", &["edge", "upstream"]),
     ("pingora_http", &["edge", "upstream"]),
     // Timers alone: a deadline of tokio's that comes before all others wakes the runtime's driver, for each call.
@@ -16,6 +16,7 @@ const KEPT_IN: [(&str, &[&str]); 10] = [
     ("arc_swap", &["chain"]),
     ("axum", &["admin"]),
     ("rmcp", &["admin"]),
+    ("ureq", &["cli"]),
     ("rusqlite", &["store"]),
     ("process::Command", &["plugin"]),
     ("Command::new(", &["plugin"]),

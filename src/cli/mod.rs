@@ -5,12 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app;
 use crate::config::{self, Config, Environment, Errors};
 
+mod api;
 mod check;
+mod mcp;
 mod plugin;
 mod say;
 
@@ -35,8 +37,12 @@ enum Command {
     Serve(Serve),
     /// Tell everything that is wrong with a config and the plugins it names.
     Check(ConfigFile),
-    /// Write plugins: no gateway is needed.
+    /// Write plugins, and see and change those of a running gateway.
     Plugin(plugin::Plugin),
+    /// Speak the Model Context Protocol over standard input and output, for the running gateway.
+    Mcp(api::Access),
+    /// Write what a shell needs to complete these commands.
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Args, Debug)]
@@ -48,7 +54,7 @@ struct Serve {
     upgrade: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct ConfigFile {
     /// Config file; without it config/hookway.toml if that is there, else built-in defaults.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
@@ -72,6 +78,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(Serve { file, upgrade }) => serve(file.path(), upgrade),
         Command::Check(file) => check::run(file.path().as_deref(), &config::environment_of_this_process()),
         Command::Plugin(plugin) => plugin::run(plugin, &config::environment_of_this_process()),
+        Command::Mcp(access) => mcp::run(&access, &config::environment_of_this_process()),
+        Command::Completions { shell } => completions(shell),
     }
 }
 
@@ -98,6 +106,13 @@ fn serve(path: Option<PathBuf>, upgrade: bool) -> ExitCode {
     }
 }
 
+fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "hookway", &mut script);
+    told_to(io::stdout(), format_args!("{}", String::from_utf8_lossy(&script)));
+    ExitCode::SUCCESS
+}
+
 fn read(path: Option<&Path>, environment: &Environment) -> Result<Config, Errors> {
     match path {
         Some(path) => config::load(path, environment),
@@ -112,8 +127,6 @@ fn refuse(errors: &Errors) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parsed(line: &str) -> Result<CommandLine, clap::Error> {

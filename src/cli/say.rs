@@ -48,6 +48,13 @@ impl Failure {
         *self.details = details;
         self
     }
+
+    /// It came after something that was done and stays so.
+    #[must_use]
+    pub(super) fn after(mut self, done: &str) -> Self {
+        self.message = format!("{done}, and then: {}", self.message);
+        self
+    }
 }
 
 impl From<crate::document::Errors> for Failure {

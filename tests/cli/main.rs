@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../harness/mod.rs"]
+mod harness;
+
 mod authors;
+mod operators;
 
 use std::path::Path;
 use std::process::{Command, Output};

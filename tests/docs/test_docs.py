@@ -111,7 +111,8 @@ class Walk:
         ended = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.gateway.environment | {"OPENAI_API_KEY": "sk-test"},
+            env=self.gateway.environment
+            | {"OPENAI_API_KEY": "sk-test", "HOOKWAY_ADMIN_URL": self.gateway.admin_url},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -148,7 +149,8 @@ class Documents(unittest.TestCase):
         }
         with Gateway("") as gateway:
             helps = re.findall("^# HELP hookway_(\\w+)", gateway.admin("/metrics"), re.MULTILINE)
-            sources["docs/operations.md"] = helps
+            tools = [word for word in names("src/admin/mcp", "ToolName") if word.startswith("plugin_")]
+            sources["docs/operations.md"] = helps + tools
         for document, words in sources.items():
             text = (ROOT / document).read_text()
             self.assertTrue(words)

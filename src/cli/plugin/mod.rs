@@ -1,10 +1,14 @@
-//! `hookway plugin`: what authors do with a folder.
+//! `hookway plugin`: what authors do with a folder, and what operators do with a running gateway's plugins.
 
 mod check;
 mod effect;
+mod follow;
 mod new;
+mod remote;
 mod run;
+mod settings;
 mod stage;
+mod tables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +40,8 @@ enum Command {
     },
     /// Ask the plugin in a folder about one request and tell what comes of it; needs no gateway.
     Run(run::Run),
+    #[command(flatten)]
+    Remote(remote::Remote),
 }
 
 pub(super) fn run(plugin: Plugin, environment: &Environment) -> ExitCode {
@@ -44,5 +50,6 @@ pub(super) fn run(plugin: Plugin, environment: &Environment) -> ExitCode {
         Command::New(new) => new.run(reader),
         Command::Check { dir, config } => check::run(&dir, config, environment, reader),
         Command::Run(run) => run.run(environment, reader),
+        Command::Remote(remote) => remote.run(environment, reader),
     })
 }

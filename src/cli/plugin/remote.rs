@@ -1,0 +1,282 @@
+//! `hookway plugin list`, `activate` and the others that see and change the plugins of a running gateway.
+//!
+//! Each is a request of the admin API and its answer in words; what may be done and what comes of it is decided by the
+//! gateway alone.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::super::api::{Access, Api};
+use super::super::say::{Failure, Reader};
+use super::settings::{Setting, changed};
+use super::{follow, tables};
+use crate::config::Environment;
+
+/// What is done with a plugin, whichever it is.
+#[derive(Args, Debug)]
+pub(super) struct One {
+    /// The plugin's name.
+    #[arg(value_parser = name)]
+    name: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Remote {
+    /// Tell all plugins of the running gateway and how they are.
+    List {
+        /// Only those in this state, as active or installed.
+        #[arg(long)]
+        status: Option<String>,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Tell everything about one plugin.
+    Show(One),
+    /// Look into the plugin folders for new, changed and vanished plugins.
+    Scan {
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Copy a plugin, or every plugin of a folder, into the gateway; of a known name it is an upgrade.
+    Install {
+        /// The plugin's folder, or a folder of several.
+        path: PathBuf,
+        /// Allow what it asks for.
+        #[arg(long)]
+        grant: bool,
+        /// Activate it, too.
+        #[arg(long)]
+        activate: bool,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Start a plugin and put it into the chain.
+    Activate {
+        /// Allow what it asks for.
+        #[arg(long)]
+        grant: bool,
+        #[command(flatten)]
+        one: One,
+    },
+    /// Take a plugin out of the chain and end it once its calls are done.
+    Deactivate(One),
+    /// Remove a plugin, its files and its config.
+    Uninstall(One),
+    /// Start a plugin's process anew.
+    Restart(One),
+    /// Tell a plugin's config, or change it.
+    Config {
+        /// The plugin's name.
+        #[arg(value_parser = name)]
+        name: String,
+        /// A value, as JSON or else as text; a dot leads into an object, as in limits.day=5.
+        #[arg(value_name = "KEY=VALUE")]
+        set: Vec<Setting>,
+        /// Take a key out. May be repeated.
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Put plugins first in the chain, in this order; without names, tell the order.
+    Order {
+        #[arg(value_name = "NAME", value_parser = name)]
+        names: Vec<String>,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Tell what a plugin printed of late.
+    Logs {
+        /// Go on with new lines as they come, until Ctrl-C.
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        one: One,
+    },
+    /// Tell a plugin's recent calls, newest first.
+    Executions {
+        /// How many.
+        #[arg(long, value_name = "N")]
+        limit: Option<u16>,
+        /// Only those before this one, to read on.
+        #[arg(long, value_name = "ID")]
+        before: Option<u64>,
+        #[command(flatten)]
+        one: One,
+    },
+}
+
+/// A name that can stand in a path as it is; whether there is such a plugin the gateway knows.
+fn name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.is_empty() || !text.chars().all(fits) {
+        return Err("is no name of a plugin; those are of lower-case letters, digits and dashes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Remote {
+    pub(super) fn run(self, environment: &Environment, reader: Reader) -> Result<(), Failure> {
+        match self {
+            Self::List { status, access } => {
+                let query = status.map_or_else(String::new, |status| format!("?status={}", query(&status)));
+                let answer = access.open(environment)?.get(&format!("/api/plugins{query}"))?;
+                reader.say(&answer, || tables::plugins(&answer));
+            }
+            Self::Show(One { name, access }) => {
+                let answer = access.open(environment)?.get(&format!("/api/plugins/{name}"))?;
+                reader.say(&answer, || tables::facts(&answer));
+            }
+            Self::Scan { access } => {
+                let answer = access.open(environment)?.post("/api/plugins/scan", &json!({}))?;
+                reader.say(&answer, || tables::scan(&answer));
+            }
+            Self::Install { path, grant, activate, access } => {
+                return install(&access.open(environment)?, &path, grant, activate, reader);
+            }
+            Self::Activate { grant, one } => {
+                change(&one, "activate", "starting", &json!({ "grant": grant }), environment, reader)?;
+            }
+            Self::Deactivate(one) => change(&one, "deactivate", "ending", &json!({}), environment, reader)?,
+            Self::Restart(one) => change(&one, "restart", "starting", &json!({}), environment, reader)?,
+            Self::Uninstall(One { name, access }) => {
+                let answer = access.open(environment)?.delete(&format!("/api/plugins/{name}"))?;
+                reader.say(&answer, || tables::report(&answer));
+            }
+            Self::Config { name, set, unset, access } => {
+                return config(&access.open(environment)?, &name, set, &unset, reader);
+            }
+            Self::Order { names, access } => order(&access.open(environment)?, &names, reader)?,
+            Self::Logs { follow, one: One { name, access } } => {
+                return follow::run(access.open(environment)?, &name, follow, reader);
+            }
+            Self::Executions { limit, before, one: One { name, access } } => {
+                let numbers = [("limit", limit.map(u64::from)), ("before", before)];
+                let query: Vec<String> = numbers
+                    .into_iter()
+                    .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
+                    .collect();
+                let path = format!("/api/plugins/{name}/executions?{}", query.join("&"));
+                let answer = access.open(environment)?.get(path.trim_end_matches('?'))?;
+                reader.say(&answer, || tables::executions(&answer));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn change(
+    one: &One,
+    verb: &str,
+    progress: &str,
+    body: &Value,
+    environment: &Environment,
+    reader: Reader,
+) -> Result<(), Failure> {
+    let One { name, access } = one;
+    let api = access.open(environment)?;
+    let answer = meanwhile(reader, &format!("{progress} {name}"), || {
+        api.post(&format!("/api/plugins/{name}/{verb}"), body)
+    })?;
+    reader.say(&answer, || tables::report(&answer));
+    Ok(())
+}
+
+/// The gateway reads the folder itself, from wherever it runs, so the path has to be whole.
+fn install(
+    api: &Api,
+    path: &std::path::Path,
+    grant: bool,
+    activate: bool,
+    reader: Reader,
+) -> Result<(), Failure> {
+    let whole =
+        path.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let Some(text) = whole.to_str() else {
+        return Err(Failure::usage(format!("{}: its path is no text", path.display())));
+    };
+    let mut answer = meanwhile(reader, "installing", || {
+        api.post("/api/plugins", &json!({ "path": text, "grant": grant }))
+    })?;
+    let installed: Vec<String> = names(&answer["plugins"]);
+    if activate {
+        let mut activated = Vec::new();
+        for name in &installed {
+            let path = format!("/api/plugins/{name}/activate");
+            let report = meanwhile(reader, &format!("starting {name}"), || {
+                api.post(&path, &json!({ "grant": grant }))
+            });
+            // What was done before stays done, and whoever asked has to know.
+            let report =
+                report.map_err(|failure| failure.after(&format!("installed {}", installed.join(", "))))?;
+            activated.push(report);
+        }
+        answer["activated"] = Value::Array(activated);
+    }
+    reader.say(&answer, || tables::installed(&answer));
+    Ok(())
+}
+
+fn names(plugins: &Value) -> Vec<String> {
+    let names = plugins.as_array().into_iter().flatten().filter_map(|plugin| plugin["name"].as_str());
+    names.map(str::to_owned).collect()
+}
+
+fn config(api: &Api, name: &str, set: Vec<Setting>, unset: &[String], reader: Reader) -> Result<(), Failure> {
+    let path = format!("/api/plugins/{name}/config");
+    let current = api.get(&path)?;
+    if set.is_empty() && unset.is_empty() {
+        reader.say(&current, || tables::config(&current));
+        return Ok(());
+    }
+    let before = current["config"].as_object().cloned().unwrap_or_default();
+    let config = changed(before, &current["configSchema"], set, unset)?;
+    let answer =
+        meanwhile(reader, &format!("configuring {name}"), || api.put(&path, &json!({ "config": config })))?;
+    reader.say(&answer, || tables::report(&answer));
+    Ok(())
+}
+
+fn order(api: &Api, names: &[String], reader: Reader) -> Result<(), Failure> {
+    if names.is_empty() {
+        let answer = api.get("/api/chain")?;
+        reader.say(&answer, || tables::chain(&answer));
+        return Ok(());
+    }
+    let answer = meanwhile(reader, "ordering", || api.put("/api/chain", &json!({ "order": names })))?;
+    reader.say(&answer, || tables::report(&answer));
+    Ok(())
+}
+
+/// Says what is waited for, to a person who looks on.
+fn meanwhile<T>(reader: Reader, what: &str, work: impl FnOnce() -> T) -> T {
+    let mut stderr = io::stderr();
+    let shown = reader == Reader::Person && stderr.is_terminal();
+    if shown {
+        // Nobody is harmed if it is not seen.
+        let _ = write!(stderr, "{what} …").and_then(|()| stderr.flush());
+    }
+    let done = work();
+    if shown {
+        // Back to the start of the line, and the rest of it is wiped.
+        let _ = write!(stderr, "\r\x1b[K").and_then(|()| stderr.flush());
+    }
+    done
+}
+
+/// A value of a query: whatever is not a letter, digit or dash is written as its bytes.
+fn query(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            out.push(char::from(byte));
+        } else {
+            out += &format!("%{byte:02X}");
+        }
+        out
+    })
+}
