@@ -157,8 +157,9 @@ async fn run(
         // Last of all: until then the running gateway serves, and if anything failed it still does.
         None => match take_over(listen.upgrade_socket.as_deref()).await {
             Ok(sockets) => {
-                // What operators asked of the other one while this one started.
-                lifecycle.reload(By::Gateway).await?;
+                // What operators asked of the other one while this one started. If it cannot be had, the log says
+                // so, and what this one started with serves: the other has let go of its sockets by now.
+                let _ = lifecycle.reload(By::Gateway).await;
                 sockets
             }
             Err(error) => {
