@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::build::{self, Built, Due, Entry, Ground, Running};
+use super::build::{self, Built, Due, Entry, Ground};
+use super::ending::Ending;
 use super::error::LifecycleError;
 use super::install;
 use super::inventory::{Installed, Inventory};
@@ -38,10 +38,7 @@ pub(super) struct Actor {
     /// In chain order.
     pub(super) entries: Vec<Entry>,
     inventory: watch::Sender<Arc<Inventory>>,
-    /// Plugins no new request uses, as long as some request still does.
-    retired: Vec<Weak<Plugin>>,
-    /// One wait per retired plugin, over when nothing of it is left.
-    pub(super) ending: JoinSet<()>,
+    pub(super) ending: Ending,
     /// Files that go when nothing runs from them any more.
     pub(super) removals: Vec<Removal>,
     /// The way to itself, for what ends later.
@@ -94,8 +91,7 @@ impl Actor {
             published,
             entries: built.entries,
             inventory: watch::Sender::default(),
-            retired: Vec::new(),
-            ending: JoinSet::new(),
+            ending: Ending::default(),
             removals: Vec::new(),
             commands,
         };
@@ -115,17 +111,12 @@ impl Actor {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut tick = tokio::time::interval(limits::CONFIG_WATCH_PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let asked = loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Stop { reply }) => {
-                        self.stop().await;
-                        // Whoever asked may have gone.
-                        let _ = reply.send(());
-                        return;
-                    }
+                    Some(Command::Stop { reply }) => break Some(reply),
                     Some(command) => self.obey(command).await,
-                    None => return self.stop().await,
+                    None => break None,
                 },
                 _ = tick.tick() => {
                     self.forget_the_gone();
@@ -136,7 +127,12 @@ impl Actor {
                     }
                 }
             }
-        }
+        };
+        // Whoever still waits for a turn learns that there is none. What ends with the actor must not wait for one.
+        drop(commands);
+        self.stop().await;
+        // Whoever asked may have gone.
+        let _ = asked.map(|reply| reply.send(()));
     }
 
     /// Whoever asked may have gone; what was asked for happens all the same.
@@ -259,7 +255,7 @@ impl Actor {
             None => self.ground.store.apply(changes, note).await.err().map(LifecycleError::from),
         };
         if let Some(error) = refused {
-            built.started.iter().for_each(|running| self.retire(running, Duration::ZERO));
+            built.started.iter().for_each(|running| self.ending.retire(running, Duration::ZERO));
             return Err(error);
         }
         self.publish(built);
@@ -276,11 +272,11 @@ impl Actor {
         self.generations.push(Arc::downgrade(&new));
         let before = std::mem::replace(&mut self.entries, entries);
         for before in before.iter().filter_map(|entry| entry.running.as_ref()) {
-            let is_kept = |entry: &Entry| {
-                entry.running.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.plugin, &before.plugin))
-            };
-            if !self.entries.iter().any(is_kept) {
-                self.retire(before, drain);
+            let mut running = self.entries.iter().filter_map(|entry| entry.running.as_ref());
+            match running.find(|running| running.plugin.name() == before.plugin.name()) {
+                Some(kept) if Arc::ptr_eq(&kept.plugin, &before.plugin) => {}
+                Some(_successor) => self.ending.replace(before, drain),
+                None => self.ending.retire(before, drain),
             }
         }
         for running in &started {
@@ -290,13 +286,6 @@ impl Actor {
         self.ground.metrics.published(number);
         self.forget_the_gone();
         self.tell();
-    }
-
-    fn retire(&mut self, running: &Running, drain: Duration) {
-        running.watcher.retire();
-        running.plugin.retire(drain);
-        self.retired.push(Arc::downgrade(&running.plugin));
-        self.ending.spawn(running.plugin.stopped());
     }
 
     /// Shows everybody what there is now.
@@ -325,8 +314,7 @@ impl Actor {
 
     fn forget_the_gone(&mut self) {
         self.generations.retain(|generation| generation.strong_count() > 0);
-        self.retired.retain(|plugin| plugin.strong_count() > 0);
-        while self.ending.try_join_next().is_some() {}
+        self.ending.forget_the_gone();
     }
 
     fn count_generations(&self) {
@@ -338,15 +326,11 @@ impl Actor {
     async fn stop(&mut self) {
         // The handles that are shown to operators go first, or they would keep the plugins.
         self.inventory.send_replace(Arc::default());
-        for entry in std::mem::take(&mut self.entries) {
-            if let Some(running) = entry.running {
-                self.retire(&running, Duration::ZERO);
-            }
+        // The entries stay: they say which files are wanted.
+        for running in self.entries.iter_mut().filter_map(|entry| entry.running.take()) {
+            self.ending.retire(&running, Duration::ZERO);
         }
-        for plugin in self.retired.iter().filter_map(Weak::upgrade) {
-            plugin.retire(Duration::ZERO);
-        }
-        while self.ending.join_next().await.is_some() {}
+        self.ending.now().await;
         for removal in self.removals.clone() {
             self.remove_files(removal).await;
         }

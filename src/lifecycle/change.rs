@@ -70,7 +70,7 @@ impl Actor {
         let report = self
             .carry_out(plan, by.note("uninstall", Some(name), json!({ "version": gone.wanted.version })))
             .await?;
-        self.remove_files_after(removal, gone);
+        self.remove_files_after(removal, name);
         Ok(report)
     }
 

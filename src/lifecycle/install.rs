@@ -63,7 +63,7 @@ impl Actor {
         let mut plugins = Vec::new();
         for Taken { plugin, superseded } in taken {
             match superseded {
-                Some(entry) => self.remove_files_after(Removal::of(&entry.wanted), entry),
+                Some(entry) => self.remove_files_after(Removal::of(&entry.wanted), &plugin.name),
                 None => report.changes.extend(self.start_by_default(&plugin.name, by).await),
             }
             plugins.push(plugin);

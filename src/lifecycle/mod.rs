@@ -8,6 +8,7 @@
 mod actor;
 mod build;
 mod change;
+mod ending;
 mod error;
 mod install;
 mod inventory;

@@ -17,6 +17,7 @@ pub(super) struct Watcher {
 const BUILDING: u8 = 0;
 const CURRENT: u8 = 1;
 const RETIRED: u8 = 2;
+const REPLACED: u8 = 3;
 
 impl Watcher {
     pub(super) fn new(metrics: PluginMetrics, live: Live) -> Self {
@@ -28,18 +29,26 @@ impl Watcher {
         self.stage.store(CURRENT, Ordering::Release);
         self.metrics.sandbox(SandboxLevel::Process);
         self.metrics.breaker(BreakerState::Closed);
-        self.metrics.up(plugin.status().state == PluginState::Active);
+        let status = plugin.status();
+        self.metrics.up(status.state == PluginState::Active);
+        self.live.publish(|| in_state(plugin.name(), status.state, status.reason));
     }
 
     /// No new request uses it.
     pub(super) fn retire(&self) {
         self.stage.store(RETIRED, Ordering::Release);
     }
+
+    /// No new request uses it, and a successor speaks for the plugin.
+    pub(super) fn replaced(&self) {
+        self.stage.store(REPLACED, Ordering::Release);
+    }
 }
 
 impl Observer for Watcher {
     fn observe(&self, plugin: &str, event: &PluginEvent) {
-        let current = self.stage.load(Ordering::Acquire) == CURRENT;
+        let stage = self.stage.load(Ordering::Acquire);
+        let current = stage == CURRENT;
         match event {
             PluginEvent::Ready { pid } => {
                 tracing::info!(plugin, pid, "plugin ready");
@@ -73,16 +82,27 @@ impl Observer for Watcher {
             PluginEvent::Printed(_) => {}
             PluginEvent::Stopped => tracing::info!(plugin, "plugin stopped"),
         }
-        self.live.publish(|| happening(plugin, event));
+        // Of one that only tries to start, or that has a successor, the plugin's state is not to be told.
+        let is_told = match event {
+            PluginEvent::Printed(_) => true,
+            PluginEvent::Stopped => current || stage == RETIRED,
+            PluginEvent::Ready { .. }
+            | PluginEvent::Died { .. }
+            | PluginEvent::Broken { .. }
+            | PluginEvent::Breaker(_) => current,
+        };
+        if is_told {
+            self.live.publish(|| happening(plugin, event));
+        }
     }
 }
 
+fn in_state(plugin: &str, state: PluginState, reason: Option<String>) -> Happening {
+    Happening::Plugin { plugin: plugin.into(), state: state.as_str(), reason }
+}
+
 fn happening(plugin: &str, event: &PluginEvent) -> Happening {
-    let state = |state: PluginState, reason: Option<String>| Happening::Plugin {
-        plugin: plugin.into(),
-        state: state.as_str(),
-        reason,
-    };
+    let state = |state, reason| in_state(plugin, state, reason);
     match event {
         PluginEvent::Printed(line) => Happening::Log { plugin: plugin.into(), line: line.clone() },
         PluginEvent::Ready { .. } => state(PluginState::Active, None),

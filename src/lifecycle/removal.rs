@@ -10,7 +10,6 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::actor::Actor;
-use super::build::Entry;
 use super::error::LifecycleError;
 use super::inventory::Installed;
 use super::{By, Command};
@@ -24,9 +23,23 @@ pub(super) struct Removal {
     digest: String,
 }
 
+/// What became of a folder that was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Gone,
+    /// It stays, for a plugin that was installed meanwhile lies in it.
+    Wanted,
+    /// It stays, for its files are not those that were to go.
+    Foreign,
+}
+
 impl Removal {
     pub(super) fn of(installed: &Installed) -> Self {
         Self { directory: installed.directory.clone(), digest: installed.digest.clone() }
+    }
+
+    pub(super) fn is_of(&self, directory: &Path) -> bool {
+        self.directory == directory
     }
 
     /// To be written together with the change that lets the folder go.
@@ -37,19 +50,26 @@ impl Removal {
     /// Blocks nobody; what cannot be removed is told in the log, and tried again at the next start.
     async fn carry_out(self, store: &Arc<Store>, is_wanted: bool) {
         let (directory, digest) = (self.directory.clone(), self.digest.clone());
-        let removing = move || if is_wanted { Ok(()) } else { remove(&directory, &digest) };
+        let removing = move || if is_wanted { Ok(Fate::Wanted) } else { remove(&directory, &digest) };
         let Ok(removed) = tokio::task::spawn_blocking(removing).await else { return };
         let ended = match removed {
-            Ok(()) => {
-                let note = By::Gateway.note("remove files", None, json!(self.text()));
+            Ok(fate) => {
+                let action = if fate == Fate::Gone { "remove files" } else { "keep files" };
+                let note = By::Gateway.note(action, None, json!(self.text()));
                 let ended = store.apply(vec![Change::EndRemoval { directory: self.text() }], note).await;
-                ended.map_err(|error| error.to_string())
+                ended.map(|()| fate).map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         };
         let directory = self.directory.display();
         match ended {
-            Ok(()) => tracing::info!(%directory, "a folder was removed"),
+            Ok(Fate::Gone) => tracing::info!(%directory, "a folder was removed"),
+            Ok(Fate::Wanted) => {
+                tracing::info!(%directory, "a folder stays: a plugin in it was installed meanwhile")
+            }
+            Ok(Fate::Foreign) => {
+                tracing::warn!(%directory, "a folder stays: it has other files than were known")
+            }
             Err(reason) => tracing::error!(%directory, reason, "a folder was not removed"),
         }
     }
@@ -69,15 +89,12 @@ pub(super) async fn finish(store: &Arc<Store>, rows: &[PluginRow]) -> Result<(),
 }
 
 impl Actor {
-    /// Removes files once nothing runs from them any more.
-    pub(super) fn remove_files_after(&mut self, removal: Removal, of: Entry) {
+    /// Removes files of the plugin once nothing runs from them any more: a process that was deactivated or replaced
+    /// earlier may still have requests.
+    pub(super) fn remove_files_after(&mut self, removal: Removal, plugin: &str) {
         self.removals.push(removal.clone());
         let commands = self.commands.clone();
-        let stopped = of.running.map(|running| running.plugin.stopped());
-        self.ending.spawn(async move {
-            if let Some(stopped) = stopped {
-                stopped.await;
-            }
+        self.ending.after(plugin, async move {
             // Without a way to the actor it is stopping, and removes everything that is left.
             if let Some(commands) = commands.upgrade() {
                 let _ = commands.send(Command::RemoveFiles { removal }).await;
@@ -95,22 +112,21 @@ impl Actor {
 
 /// A link goes, and what it leads to stays. A folder with other files than were known stays too: it is somebody's
 /// new one. Any other is hidden in one step first, so that nobody ever sees half of it.
-fn remove(directory: &Path, digest: &str) -> io::Result<()> {
+fn remove(directory: &Path, digest: &str) -> io::Result<Fate> {
     let hidden = hidden(directory);
+    let mut fate = Fate::Gone;
     match fs::symlink_metadata(directory) {
         Ok(found) if found.is_symlink() => fs::remove_file(directory)?,
         Ok(_) => match package::load(directory) {
             Ok(package) if package.digest.to_string() == digest => fs::rename(directory, &hidden)?,
-            Ok(_) | Err(_) => {
-                tracing::warn!(directory = %directory.display(), "a folder has other files than were known, and stays");
-            }
+            Ok(_) | Err(_) => fate = Fate::Foreign,
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     match fs::remove_dir_all(&hidden) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) | Err(_) => Ok(fate),
     }
 }
 
@@ -161,7 +177,7 @@ mod tests {
         let dir = root.path().join("p");
         let digest = plugin(&dir);
         fs::write(dir.join("new"), "").unwrap();
-        remove(&dir, &digest).unwrap();
+        assert_eq!(remove(&dir, &digest).unwrap(), Fate::Foreign);
         assert!(dir.join("new").exists());
     }
 

@@ -1,6 +1,6 @@
 //! What lies in the plugin folders of the configuration, held against what is known.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,9 @@ impl Actor {
         let found = found.map_err(|_| LifecycleError::ShuttingDown)?;
         let mut plan = self.plan();
         let mut report = ScanReport { vanished: plan.vanished(), ..ScanReport::default() };
-        for Found { dir, result } in found {
+        // What was uninstalled and is still used is not found again.
+        let is_to_go = |dir: &Path| self.removals.iter().any(|removal| removal.is_of(dir));
+        for Found { dir, result } in found.into_iter().filter(|found| !is_to_go(&found.dir)) {
             match result {
                 Ok(package) => plan.found(dir, &package, &mut report),
                 Err(errors) => {

@@ -16,6 +16,7 @@ mod processes;
 mod api;
 mod bad;
 mod crowd;
+mod ending;
 mod grants;
 mod kept;
 mod killed;

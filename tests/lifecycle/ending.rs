@@ -1,0 +1,34 @@
+//! What is no longer wanted, and is still used.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::api::{DIRS, done, put, scan, stamps, tell};
+use crate::harness::{Answer, HELLO, Request, Upstream};
+use crate::processes::{ended, is_alive, ready};
+
+#[tokio::test]
+async fn the_files_of_a_plugin_stay_until_its_last_request_is_over_whenever_it_was_deactivated() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = crate::plugins::start(&format!("{DIRS}{}", upstream.entry("up", "")), &[]).await;
+    put(&gateway, "plugins", &stamps("busy", "1.0.0"));
+    scan(&gateway).await;
+    done(tell(&gateway, "busy", "activate").await);
+    let pid = ready(&gateway.log, "busy", 1).await;
+    let mut client = gateway.connect().await;
+    client.send(Request::chat(HELLO).bytes()).await;
+    let mut held = upstream.call().await;
+
+    done(tell(&gateway, "busy", "deactivate").await);
+    done(gateway.admin("DELETE", "/api/plugins/busy").await);
+    assert_eq!(scan(&gateway).await["added"], json!([]), "it was uninstalled");
+    assert!(is_alive(pid), "a request still needs it");
+    assert!(fs::exists(gateway.folder().join("plugins/busy")).unwrap(), "it still runs from there");
+
+    held.answer(Answer::json(200, "{}")).await;
+    assert_eq!(client.answer().await.status(), 200);
+    ended(pid).await;
+    gateway.log.message("a folder was removed").await;
+    assert!(!fs::exists(gateway.folder().join("plugins/busy")).unwrap());
+}
