@@ -17,7 +17,7 @@ use crate::config::{Config, Environment};
 use crate::hook::{BodyNeed, HookName, HookSpec, Mutates, OnFailure, Policy, When};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::package::Search;
+use crate::package::{Manifest, Search};
 use crate::plugin::launch::Launcher;
 use crate::plugin::{Plugin, PluginSpec, StartFailure};
 use crate::record::Live;
@@ -46,6 +46,8 @@ pub struct Ground {
 pub(super) struct Running {
     /// None: it could not be resolved, and is withheld.
     pub(super) identity: Option<Identity>,
+    /// What it was started with. A scan may have accepted another since, for the next start.
+    pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) plugin: Arc<Plugin>,
     pub(super) watcher: Arc<Watcher>,
 }
@@ -92,6 +94,16 @@ enum Next {
     Withhold(String),
 }
 
+impl Next {
+    /// What the plugin will serve by.
+    fn manifest(&self, entry: &Entry) -> Option<Arc<Manifest>> {
+        match self {
+            Self::Carry(running) => running.manifest.clone(),
+            Self::Off | Self::Start(_) | Self::Withhold(_) => entry.wanted.manifest.clone(),
+        }
+    }
+}
+
 /// Builds the generation in which `entries` serve as `config` says. Upstreams that stay the same are carried over
 /// from `old`, and so are plugins that are not due. The others are started, and may not be ready yet.
 pub(super) async fn build(
@@ -105,10 +117,13 @@ pub(super) async fn build(
     let upstreams = upstreams(ground, &config, old)?;
     let resolved = read(ground, &entries, due).await?;
     let next = decide(&mut entries, resolved, due)?;
-    let hooks = entries.iter().map(|entry| hooks(ground, &entry.wanted)).collect::<Result<Vec<_>, _>>()?;
+    let manifests: Vec<_> = entries.iter().zip(&next).map(|(entry, next)| next.manifest(entry)).collect();
+    let served = entries.iter().zip(&manifests);
+    let hooks = served.map(|(entry, manifest)| hooks(ground, &entry.wanted, manifest.as_deref()));
+    let hooks = hooks.collect::<Result<Vec<_>, _>>()?;
     let (mut members, mut started) = (Vec::new(), Vec::new());
     // From here on nothing fails, so nothing that was started has to be ended again.
-    for ((entry, next), hooks) in entries.iter_mut().zip(next).zip(hooks) {
+    for (((entry, next), manifest), hooks) in entries.iter_mut().zip(next).zip(manifests).zip(hooks) {
         entry.running = match next {
             Next::Off => None,
             Next::Carry(running) => Some(running),
@@ -119,10 +134,13 @@ pub(super) async fn build(
                 Some(running)
             }
         };
+        let wanted = &entry.wanted;
+        let version = manifest.as_ref().map_or_else(|| wanted.version.clone(), |it| it.version.to_string());
+        let priority = manifest.as_ref().map_or(wanted.priority, |manifest| manifest.priority);
         members.extend(entry.running.as_ref().map(|running| Member {
-            name: entry.wanted.name.clone(),
-            version: entry.wanted.version.as_str().into(),
-            priority: entry.wanted.rank(),
+            name: wanted.name.clone(),
+            version: version.into(),
+            priority: wanted.position.unwrap_or(i64::from(priority)),
             hooks,
             hook: running.plugin.clone(),
         }));
@@ -245,13 +263,13 @@ fn start(ground: &Ground, wanted: &Installed, identity: Identity, generation: u6
     let watcher = Arc::new(Watcher::new(ground.metrics.plugin(&spec.name), ground.live.clone()));
     let plugin =
         Plugin::start(spec, ground.launcher.clone(), ground.data.clone(), &ground.control, watcher.clone());
-    Running { identity: Some(identity), plugin, watcher }
+    Running { identity: Some(identity), manifest: wanted.manifest.clone(), plugin, watcher }
 }
 
 fn withhold(ground: &Ground, wanted: &Installed, generation: u64, reason: String) -> Running {
     let watcher = Arc::new(Watcher::new(ground.metrics.plugin(&wanted.name), ground.live.clone()));
     let plugin = Plugin::withheld(spec(wanted, generation), reason, watcher.clone());
-    Running { identity: None, plugin, watcher }
+    Running { identity: None, manifest: wanted.manifest.clone(), plugin, watcher }
 }
 
 /// What is known of a plugin without its folder.
@@ -272,11 +290,15 @@ fn spec(wanted: &Installed, generation: u64) -> PluginSpec {
 }
 
 /// The hooks of a plugin that is enabled; of any other, none.
-fn hooks(ground: &Ground, wanted: &Installed) -> Result<Vec<MemberHook>, LifecycleError> {
+fn hooks(
+    ground: &Ground,
+    wanted: &Installed,
+    manifest: Option<&Manifest>,
+) -> Result<Vec<MemberHook>, LifecycleError> {
     if !wanted.enabled {
         return Ok(Vec::new());
     }
-    let Some(manifest) = wanted.manifest.as_deref() else { return refuse_everything(ground, wanted) };
+    let Some(manifest) = manifest else { return refuse_everything(ground, wanted) };
     let hooks = HookName::CALLED.into_iter().filter_map(|name| manifest.hooks.get(&name)).map(|spec| {
         MemberHook::new(spec.clone(), ground.metrics.hook(&manifest.name, spec.name)).map_err(|error| {
             LifecycleError::Invalid { errors: vec![format!("plugin '{}': {error}", manifest.name)] }

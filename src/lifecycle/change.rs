@@ -26,8 +26,9 @@ impl Actor {
     ) -> Result<Report, LifecycleError> {
         let mut plan = self.plan();
         let entry = plan.stored(name)?;
-        // One that was given up on is tried once more.
-        if entry.wanted.enabled && !entry.is_broken() {
+        // One that was given up on is tried once more, and one whose new files ask for more gets it by a new process.
+        let is_to_get_more = grant && !entry.wanted.not_granted().is_empty();
+        if entry.wanted.enabled && !entry.is_broken() && !is_to_get_more {
             return Ok(self.unchanged());
         }
         let wanted = &mut entry.wanted;
@@ -199,8 +200,9 @@ impl Entry {
 
     /// The handle of a plugin that says it takes a new config without a new process.
     fn takes_config(&self) -> Option<&Running> {
-        let hooks = &self.wanted.manifest.as_ref()?.hooks;
-        self.running.as_ref().filter(|_| hooks.contains_key(&HookName::OnConfigChange))
+        let running = self.running.as_ref()?;
+        let hooks = &running.manifest.as_ref()?.hooks;
+        hooks.contains_key(&HookName::OnConfigChange).then_some(running)
     }
 }
 

@@ -44,6 +44,32 @@ async fn a_plugin_that_is_off_is_upgraded_and_asks_when_it_is_to_start() {
 }
 
 #[tokio::test]
+async fn accepted_files_count_from_the_next_start_on_and_a_grant_is_one() {
+    let gateway = start().await;
+    put(&gateway, "plugins", &asking("1.0.0", &[]));
+    put(&gateway, "plugins", &stamps("other", "1.0.0"));
+    scan(&gateway).await;
+    done(tell(&gateway, "asks", "activate").await);
+    let next = asking("2.0.0", &["REGION"]).manifest(json!({ "priority": 500 }));
+    put(&gateway, "plugins", &next.without_hook("onRequest").hook("onError", json!({ "headers": [] })));
+    assert_eq!(scan(&gateway).await["changed"], json!(["asks"]));
+
+    // Whatever else changes, the process is asked what it was started for, at the place it then had.
+    done(tell(&gateway, "other", "activate").await);
+    let member = done(gateway.admin("GET", "/api/chain").await)["members"][0].clone();
+    let as_started = json!({ "name": "asks", "version": "1.0.0", "priority": 100, "hooks": ["onRequest"] });
+    assert_eq!(member, as_started);
+
+    assert_eq!(refused(&tell(&gateway, "asks", "restart").await), (409, "not_granted".to_owned()));
+    assert_eq!(done(tell(&gateway, "asks", "activate").await)["changed"], false);
+    let granted = gateway.admin_json("POST", "/api/plugins/asks/activate", &json!({ "grant": true })).await;
+    assert_eq!(done(granted)["changed"], true);
+    let member = done(gateway.admin("GET", "/api/chain").await)["members"][1].clone();
+    let as_granted = json!({ "name": "asks", "version": "2.0.0", "priority": 500, "hooks": ["onError"] });
+    assert_eq!(member, as_granted);
+}
+
+#[tokio::test]
 async fn a_secret_is_taken_and_never_shown() {
     let gateway = start().await;
     put(&gateway, "plugins", &stamps("keeps", "1.0.0"));
