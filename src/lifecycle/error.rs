@@ -80,7 +80,6 @@ impl From<StoreError> for LifecycleError {
 }
 
 fn told(problems: &[ConfigProblem]) -> String {
-    let told: Vec<String> =
-        problems.iter().map(|problem| format!("{} {}", problem.pointer, problem.message)).collect();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
     told.join("; ")
 }

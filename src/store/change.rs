@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::rows::{Installed, millis};
 use crate::limits;
 
-/// What may be done to the plugins. All but `Insert` and `Order` name one that has to be there.
+/// What may be done to the plugins. Whatever names one, but `Insert`, names one that has to be there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A plugin that was not there.

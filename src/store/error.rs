@@ -41,24 +41,24 @@ impl OpenError {
     }
 }
 
-/// Why something was not written or read.
+/// Why something was not written or read, in words that follow the name of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("no plugin '{name}' is installed")]
+    #[error("no plugin '{name}' is in it")]
     NoPlugin { name: String },
-    #[error("a plugin '{name}' is installed already")]
+    #[error("a plugin '{name}' is in it already")]
     Exists { name: String },
-    #[error("{waiting} changes wait for the database already")]
+    #[error("{waiting} changes wait for it already")]
     Busy { waiting: usize },
-    #[error("the disk of the database is full")]
+    #[error("its disk is full")]
     DiskFull,
-    #[error("the database cannot be written by this user")]
+    #[error("it cannot be written by this user")]
     ReadOnly,
-    #[error("the database: {0}")]
+    #[error("{0}")]
     Database(rusqlite::Error),
-    #[error("the database did not finish in time")]
+    #[error("it did not finish in time")]
     Slow,
-    #[error("the database is closed")]
+    #[error("it is closed")]
     Closed,
 }
 

@@ -152,7 +152,7 @@ fn compiled(expanded: &Value) -> Result<Validator, Vec<ConfigProblem>> {
         .size_limit(limits::CONFIG_PATTERN_BYTES_MAX)
         .dfa_size_limit(limits::CONFIG_PATTERN_BYTES_MAX);
     let options = jsonschema::draft202012::options().with_pattern_options(patterns).offline();
-    options.build(expanded).map_err(|error| vec![words::problem(&error, &Value::Null)])
+    options.build(expanded).map_err(|error| vec![words::problem(&error)])
 }
 
 /// Not more problems than anybody reads.

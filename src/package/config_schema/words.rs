@@ -18,11 +18,11 @@ pub(super) fn problems(error: &ValidationError<'_>, schema: &Value) -> Vec<Confi
             };
             unexpected.iter().map(told).collect()
         }
-        _ => vec![problem(error, schema)],
+        _ => vec![problem(error)],
     }
 }
 
-pub(super) fn problem(error: &ValidationError<'_>, _schema: &Value) -> ConfigProblem {
+pub(super) fn problem(error: &ValidationError<'_>) -> ConfigProblem {
     ConfigProblem::new(error.instance_path().as_str(), message(error))
 }
 

@@ -148,7 +148,7 @@ fn a_full_disk_refuses_a_change_whole_and_the_rest_is_read_on() {
     let count: i64 = connection.query_row(pages, [], |row| row.get(0)).unwrap();
     connection.pragma_update_and_check(None, "max_page_count", count, |_| Ok(())).unwrap();
     let error = change::commit(&mut connection, &[large], &note("x"), SystemTime::now()).unwrap_err();
-    assert_eq!(error.to_string(), "the disk of the database is full");
+    assert_eq!(error.to_string(), "its disk is full");
     let rows: i64 = connection.query_row("SELECT count(*) FROM plugins", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 1);
 }
