@@ -102,7 +102,7 @@ fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
 /// Opens the database, and tells what an operator has to know of how it was found.
 fn open_store(state_dir: &Path, upgrade: bool) -> anyhow::Result<Arc<Store>> {
     let store = Store::open(state_dir, if upgrade { store::Entry::Beside } else { store::Entry::Alone })?;
-    let store::Report { path, found, was_exposed } = store.report();
+    let store::Report { path, found, was_exposed, is_alone: _ } = store.report();
     let path = path.display();
     match found {
         Found::Nothing => tracing::info!(%path, "made a database"),

@@ -66,8 +66,11 @@ impl Actor {
         let watched = source.watched();
         let config = Arc::new(config);
         let rows = ground.store.plugins().await?;
-        removal::finish(&ground.store, &rows).await?;
-        sweep(install::directory(&config), &rows).await;
+        // A gateway that is being replaced still runs plugins from what would go, and may be installing.
+        if ground.store.report().is_alone {
+            removal::finish(&ground.store, &rows).await?;
+            sweep(install::directory(&config), &rows).await;
+        }
         let entries = row::entries(&config, rows, &[]);
         let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
         for running in &built.started {

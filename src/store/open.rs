@@ -41,6 +41,8 @@ pub struct Report {
     pub found: Found,
     /// Others could read the files, and with them the secrets of plugins' configs. Now they cannot.
     pub was_exposed: bool,
+    /// No other gateway had it open. Otherwise what lies in the state folder may be in use.
+    pub is_alone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ pub(super) fn open(dir: &Path, entry: Entry) -> Result<Opened, OpenError> {
         steps if steps < schema::MIGRATIONS.len() => Found::Older { steps },
         _ => Found::Whole,
     });
-    let report = Report { path: path.clone(), found, was_exposed };
+    let report = Report { path: path.clone(), found, was_exposed, is_alone };
     Ok(Opened { connection, lock, path, report })
 }
 
