@@ -20,7 +20,7 @@ pub fn scan(dirs: &[PathBuf]) -> Vec<Found> {
     let mut found = Vec::new();
     for dir in dirs {
         match plugin_folders(dir) {
-            Ok(folders) => found.extend(folders.into_iter().map(|dir| Found { result: load(&dir), dir })),
+            Ok(folders) => found.extend(folders.into_iter().map(|dir| Found { result: named(&dir), dir })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let problem =
@@ -30,6 +30,14 @@ pub fn scan(dirs: &[PathBuf]) -> Vec<Found> {
         }
     }
     found
+}
+
+/// The plugin in `dir`, whose name is written down and has to lead back to it.
+fn named(dir: &Path) -> Result<Package, Errors> {
+    match dir.to_str() {
+        Some(_) => load(dir),
+        None => Err(Errors::of_file(format!("{dir:?}"), "is no text; name it in UTF-8")),
+    }
 }
 
 /// Folders right below `dir` that have a manifest, by name. Hidden ones are not looked at: that is where what is
@@ -54,6 +62,8 @@ pub(super) fn plugin_folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -93,6 +103,15 @@ mod tests {
         fs::write(&file, "").unwrap();
         let found = scan(&[file]);
         assert!(found[0].result.as_ref().unwrap_err().to_string().contains("cannot be scanned: "));
+    }
+
+    #[test]
+    fn a_folder_whose_name_is_no_text_is_no_plugin() {
+        let root = tempfile::tempdir().unwrap();
+        plugin(&root.path().join(OsString::from_vec(b"caf\xe9".to_vec())), MANIFEST);
+        let found = scan(&[root.path().to_owned()]);
+        let told = found[0].result.as_ref().unwrap_err().to_string();
+        assert!(told.ends_with("caf\\xE9\": is no text; name it in UTF-8"), "{told}");
     }
 
     #[test]
