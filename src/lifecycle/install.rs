@@ -75,7 +75,9 @@ impl Actor {
     /// Removes what was put in place for a state that did not come.
     async fn take_out(&self, targets: Vec<PathBuf>) {
         let is_wanted = |target: &PathBuf| self.entries.iter().any(|entry| entry.wanted.directory == *target);
-        for target in targets.into_iter().filter(|target| !is_wanted(target)) {
+        // A process may still run from one that goes later.
+        let goes_later = |target: &PathBuf| self.removals.iter().any(|removal| removal.is_of(target));
+        for target in targets.into_iter().filter(|target| !is_wanted(target) && !goes_later(target)) {
             // What is left is swept away at the next start.
             let _ = blocking(move || std::fs::remove_dir_all(target)).await;
         }

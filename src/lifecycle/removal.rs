@@ -102,9 +102,15 @@ impl Actor {
         });
     }
 
-    /// Another plugin may have been installed into the folder meanwhile.
+    /// Another plugin may have been installed into the folder meanwhile, or the same one once more, and have processes
+    /// of its own that are not done yet.
     pub(super) async fn remove_files(&mut self, removal: Removal) {
-        self.removals.retain(|waiting| *waiting != removal);
+        if let Some(index) = self.removals.iter().position(|waiting| *waiting == removal) {
+            self.removals.swap_remove(index);
+        }
+        if self.removals.contains(&removal) {
+            return;
+        }
         let is_wanted = self.entries.iter().any(|entry| entry.wanted.directory == removal.directory);
         removal.carry_out(&self.ground.store, is_wanted).await;
     }
