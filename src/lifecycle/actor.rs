@@ -25,7 +25,7 @@ use crate::metrics::ReloadOutcome;
 use crate::package::staging;
 use crate::plugin::Plugin;
 use crate::record::Happening;
-use crate::store::{Change, Note, NoteOutcome, PluginRow};
+use crate::store::{Change, Found, Note, NoteOutcome, PluginRow};
 
 pub(super) struct Actor {
     source: Source,
@@ -43,6 +43,7 @@ pub(super) struct Actor {
     pub(super) removals: Vec<Removal>,
     /// The way to itself, for what ends later.
     pub(super) commands: mpsc::WeakSender<Command>,
+    ends: watch::Receiver<bool>,
 }
 
 /// A state that is to follow the present one.
@@ -62,6 +63,7 @@ impl Actor {
         config: Config,
         ground: Ground,
         commands: mpsc::WeakSender<Command>,
+        ends: watch::Receiver<bool>,
     ) -> Result<Self, LifecycleError> {
         let watched = source.watched();
         let config = Arc::new(config);
@@ -69,7 +71,7 @@ impl Actor {
         // A gateway that is being replaced still runs plugins from what would go, and may be installing.
         if ground.store.report().is_alone {
             removal::finish(&ground.store, &rows).await?;
-            sweep(install::directory(&config), &rows).await;
+            tidy(install::directory(&config), &rows, &ground.store.report().found).await;
         }
         let entries = row::entries(&config, rows, &[]);
         let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
@@ -97,6 +99,7 @@ impl Actor {
             ending: Ending::default(),
             removals: Vec::new(),
             commands,
+            ends,
         };
         actor.tell();
         actor.ground.metrics.published(1);
@@ -114,12 +117,14 @@ impl Actor {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut tick = tokio::time::interval(limits::CONFIG_WATCH_PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let asked = loop {
+        let mut ends = self.ends.clone();
+        loop {
             tokio::select! {
+                biased;
+                () = is_ending(&mut ends) => break,
                 command = commands.recv() => match command {
-                    Some(Command::Stop { reply }) => break Some(reply),
                     Some(command) => self.obey(command).await,
-                    None => break None,
+                    None => break,
                 },
                 _ = tick.tick() => {
                     self.forget_the_gone();
@@ -130,12 +135,10 @@ impl Actor {
                     }
                 }
             }
-        };
+        }
         // Whoever still waits for a turn learns that there is none. What ends with the actor must not wait for one.
         drop(commands);
         self.stop().await;
-        // Whoever asked may have gone.
-        let _ = asked.map(|reply| reply.send(()));
     }
 
     /// Whoever asked may have gone; what was asked for happens all the same.
@@ -157,7 +160,6 @@ impl Actor {
             }
             Command::Reorder { first, by, reply } => drop(reply.send(self.reorder(&first, by).await)),
             Command::RemoveFiles { removal } => self.remove_files(removal).await,
-            Command::Stop { .. } => unreachable!("`run` keeps it for itself"),
         }
     }
 
@@ -253,9 +255,16 @@ impl Actor {
         note: Note,
         sentences: &[String],
     ) -> Result<(), LifecycleError> {
-        let refused = match built.wait_until_ready().await.into_iter().next() {
-            Some((plugin, failure)) => Some(LifecycleError::failed(plugin, failure)),
-            None => self.ground.store.apply(changes, note).await.err().map(LifecycleError::from),
+        let mut ends = self.ends.clone();
+        let failures = tokio::select! {
+            biased;
+            failures = built.wait_until_ready() => Some(failures),
+            () = is_ending(&mut ends) => None,
+        };
+        let refused = match failures.map(|failures| failures.into_iter().next()) {
+            None => Some(LifecycleError::ShuttingDown),
+            Some(Some((plugin, failure))) => Some(LifecycleError::failed(plugin, failure)),
+            Some(None) => self.ground.store.apply(changes, note).await.err().map(LifecycleError::from),
         };
         if let Some(error) = refused {
             built.started.iter().for_each(|running| self.ending.retire(running, Duration::ZERO));
@@ -340,11 +349,33 @@ impl Actor {
     }
 }
 
-/// Removes from the gateway's own folder what a gateway that was killed left in it.
-async fn sweep(installed: PathBuf, rows: &[PluginRow]) {
+/// Returns once the actor is to end.
+async fn is_ending(ends: &mut watch::Receiver<bool>) {
+    // An error says that nobody is left who could say so.
+    let _ = ends.wait_for(|ending| *ending).await;
+}
+
+/// Removes from the gateway's own folder what a gateway that was killed left in it. Folders of a database that is lost
+/// are not that: they are moved aside, for a backup of it wants them back.
+async fn tidy(installed: PathBuf, rows: &[PluginRow], found: &Found) {
+    let lost = match found {
+        Found::Whole | Found::Older { .. } => None,
+        Found::Nothing => Some("database-lost".to_owned()),
+        Found::Damaged { moved_to, .. } => {
+            moved_to.extension().map(|when| when.to_string_lossy().into_owned())
+        }
+    };
     let keep: Vec<PathBuf> = rows.iter().map(|row| PathBuf::from(&row.installed.directory)).collect();
-    let swept = tokio::task::spawn_blocking(move || staging::sweep(&installed, &keep)).await;
-    if let Ok(Err(error)) = swept {
-        tracing::warn!(%error, "what an earlier gateway left was not swept away");
+    let tidied = tokio::task::spawn_blocking(move || match lost {
+        Some(suffix) => staging::set_aside(&installed, &suffix),
+        None => staging::sweep(&installed, &keep).map(|_| None),
+    });
+    match tidied.await {
+        Ok(Ok(Some(moved_to))) => {
+            let moved_to = moved_to.display();
+            tracing::error!(%moved_to, "plugins were installed that the database does not know; they were moved aside");
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "what an earlier gateway left was not swept away"),
+        Ok(Ok(None)) | Err(_) => {}
     }
 }

@@ -134,16 +134,14 @@ enum Command {
     RemoveFiles {
         removal: Removal,
     },
-    /// Ends every plugin, and then the actor.
-    Stop {
-        reply: oneshot::Sender<()>,
-    },
 }
 
 /// The way to the actor. A command that was accepted is carried out, whether or not its caller waits for the answer.
 #[derive(Clone)]
 pub struct Lifecycle {
     commands: mpsc::Sender<Command>,
+    /// True: the actor ends, whatever waits in its queue.
+    ending: Arc<watch::Sender<bool>>,
     inventory: watch::Receiver<Arc<Inventory>>,
 }
 
@@ -159,10 +157,11 @@ impl Lifecycle {
         ground: Ground,
     ) -> Result<(Self, Arc<Published<Plugin>>), LifecycleError> {
         let (commands, queue) = mpsc::channel(limits::LIFECYCLE_EVENTS);
-        let actor = Actor::new(source, config, ground, commands.downgrade()).await?;
+        let (ending, ends) = watch::channel(false);
+        let actor = Actor::new(source, config, ground, commands.downgrade(), ends).await?;
         let (published, inventory) = (actor.published(), actor.inventory());
         tokio::spawn(actor.run(queue));
-        Ok((Self { commands, inventory }, published))
+        Ok((Self { commands, ending: Arc::new(ending), inventory }, published))
     }
 
     /// What is there, as of the last change. Never waits.
@@ -227,13 +226,13 @@ impl Lifecycle {
         self.ask(|reply| Command::Reorder { first, by, reply }).await
     }
 
-    /// Ends all plugins, the retired ones too. Returns when nothing of them is left.
+    /// Ends all plugins, the retired ones too. Returns when nothing of them is left. What is under way is given up,
+    /// and what waits behind it is refused: an end does not wait for plugins that are slow to start.
     pub async fn stop(&self) {
-        let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Stop { reply }).await.is_ok() {
-            // An error says that the actor is gone already.
-            let _ = answer.await;
-        }
+        self.ending.send_replace(true);
+        let mut inventory = self.inventory.clone();
+        // An error says that the actor is gone.
+        while inventory.changed().await.is_ok() {}
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, LifecycleError> {

@@ -125,6 +125,11 @@ impl Gateway {
         Self::spawned(self.plan.clone(), &[]).serving().await
     }
 
+    /// Starts the program once more, after this one has ended, with the same folder.
+    pub async fn restart_ended(self) -> Self {
+        Self::spawned(self.plan.clone(), &[]).serving().await
+    }
+
     /// Kills this one and starts the program once more, with the same folder.
     pub async fn killed(mut self) -> Self {
         self.signal(Signal::KILL);

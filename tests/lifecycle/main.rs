@@ -20,5 +20,6 @@ mod ending;
 mod grants;
 mod kept;
 mod killed;
+mod leaving;
 mod operators;
 mod story;

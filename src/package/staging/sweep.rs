@@ -48,6 +48,24 @@ pub fn sweep(plugins_dir: &Path, keep: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     }
 }
 
+/// Moves the whole folder out of the way if there are installed plugins in it, and returns where it is then. `suffix`
+/// becomes part of its name, with a number if that is taken.
+pub fn set_aside(plugins_dir: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
+    let entries = match fs::read_dir(plugins_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
+    if !names.iter().any(|name| name.to_str().is_some_and(is_installed)) {
+        return Ok(None);
+    }
+    let numbered = (2..).map(|number| plugins_dir.with_extension(format!("{suffix}-{number}")));
+    let mut places = std::iter::once(plugins_dir.with_extension(suffix)).chain(numbered);
+    let Some(aside) = places.find(|place| !place.exists()) else { return Ok(None) };
+    fs::rename(plugins_dir, &aside)?;
+    Ok(Some(aside))
+}
+
 /// Removes an installed plugin's folder. One that is gone already is no error; one that lies elsewhere is, and stays.
 pub fn remove(plugins_dir: &Path, folder: &Path) -> io::Result<()> {
     let plugins_dir = plugins_dir.canonicalize()?;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use super::{STAGING, StageError, remove, stage, sweep};
+use super::{STAGING, StageError, remove, set_aside, stage, sweep};
 use crate::limits;
 use crate::package::{MANIFEST_FILE, load, scan};
 
@@ -215,4 +215,18 @@ fn a_folder_that_cannot_be_written_is_the_gateways_fault() {
     fs::write(scene.plugins.parent().unwrap().with_file_name("file"), "").unwrap();
     let plugins = scene.plugins.parent().unwrap().with_file_name("file").join("plugins");
     assert!(matches!(stage(&source, &plugins), Err(StageError::Failed { .. })));
+}
+
+#[test]
+fn installed_plugins_are_set_aside_whole_and_never_over_others() {
+    let scene = Scene::new();
+    fs::create_dir_all(&scene.plugins).unwrap();
+    assert_eq!(set_aside(&scene.plugins, "lost").unwrap(), None);
+    for place in ["lost", "lost-2"] {
+        let source = scene.plugin("tag", "tag", "1.0.0");
+        stage(&source, &scene.plugins).unwrap().remove(0).commit().unwrap();
+        assert_eq!(set_aside(&scene.plugins, "lost").unwrap(), Some(scene.plugins.with_extension(place)));
+        assert!(!scene.plugins.exists());
+    }
+    assert_eq!(set_aside(&scene.plugins, "lost").unwrap(), None);
 }
