@@ -1,36 +1,59 @@
 //! The life of a plugin, from the folder that is dropped to the folder that is gone, under load.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::api::{chain, configure, done, install, order, plugin, put, scan, stamp, stamps, start, tell};
-use crate::harness::{HELLO, Request, Wire};
+use crate::harness::{HELLO, Message, Request, Wire};
 use crate::processes::{children, ended, ready};
 
 const CLIENTS: usize = 4;
+const ARRIVALS_EVERY: Duration = Duration::from_millis(5);
 
-/// Asks without a pause until told to stop, and counts. No request may fail, nor see two generations.
-async fn load(gateway: std::net::SocketAddr, stop: Arc<AtomicBool>) -> usize {
+/// Asks without a pause until told to stop, and counts.
+async fn closed_loop(gateway: SocketAddr, stop: Arc<AtomicBool>) -> usize {
     let mut wire = Wire::open(gateway).await;
     let mut requests = 0;
     while !stop.load(Ordering::Relaxed) {
-        let answer = wire.ask(&Request::chat(HELLO)).await;
-        assert_eq!(answer.status(), 200, "{answer:?}");
-        let meta = &answer.json()["meta"];
-        let metadata = meta["metadata"].as_object().into_iter().flatten();
-        for (plugin, generation) in metadata.filter(|(key, _)| key.ends_with("-call")) {
-            let generation: u64 = generation.as_str().unwrap().parse().unwrap();
-            assert_eq!(meta["generation"], generation, "{plugin} saw another generation: {meta}");
-        }
+        unharmed(&wire.ask(&Request::chat(HELLO)).await);
         requests += 1;
     }
     wire.half_close().await;
     wire.until_end().await;
     requests
+}
+
+/// Requests at a constant rate, each on a connection of its own, whatever becomes of those before; counts them.
+async fn open_loop(gateway: SocketAddr, stop: Arc<AtomicBool>) -> usize {
+    let mut requests = JoinSet::new();
+    let mut arrival = tokio::time::interval(ARRIVALS_EVERY);
+    while !stop.load(Ordering::Relaxed) {
+        arrival.tick().await;
+        requests.spawn(async move {
+            let mut wire = Wire::open(gateway).await;
+            unharmed(&wire.ask(&Request::chat(HELLO)).await);
+            wire.half_close().await;
+            wire.until_end().await;
+        });
+    }
+    requests.join_all().await.len()
+}
+
+/// No request may fail, nor see two generations.
+fn unharmed(answer: &Message) {
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    let meta = &answer.json()["meta"];
+    let metadata = meta["metadata"].as_object().into_iter().flatten();
+    for (plugin, generation) in metadata.filter(|(key, _)| key.ends_with("-call")) {
+        let generation: u64 = generation.as_str().unwrap().parse().unwrap();
+        assert_eq!(meta["generation"], generation, "{plugin} saw another generation: {meta}");
+    }
 }
 
 #[tokio::test]
@@ -41,8 +64,9 @@ async fn a_plugins_life_under_load_fails_no_request_mixes_no_generation_and_leav
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        clients.spawn(load(gateway.data, stop.clone()));
+        clients.spawn(closed_loop(gateway.data, stop.clone()));
     }
+    clients.spawn(open_loop(gateway.data, stop.clone()));
 
     // Dropped and found, it is there and does nothing yet.
     put(&gateway, "plugins", &stamps("story", "1.0.0"));
