@@ -204,7 +204,7 @@ fn decide(
                 }
                 Some(_) | None => Next::Start(resolved.identity),
             },
-            Some(Err(error)) if *due == Due::Start && entry.wanted.origin == Origin::Stored => {
+            Some(Err(error)) if due.keeps() && entry.wanted.origin == Origin::Stored => {
                 entry.wanted.error = Some(error.to_string());
                 Next::Withhold(error.to_string())
             }

@@ -146,10 +146,9 @@ impl Actor {
         let mut plan = self.plan();
         let places: Vec<Place> = self.entries.iter().map(|entry| place(&entry.wanted)).collect();
         let positions = arrange(&places, first).map_err(|problem| LifecycleError::Order { problem })?;
-        if positions
-            .iter()
-            .all(|(name, to)| places.iter().any(|place| place.name == *name && place.rank == *to))
-        {
+        let is_there =
+            |(name, to): &(&str, i64)| places.iter().any(|place| place.name == *name && place.rank == *to);
+        if first.is_empty() || positions.iter().all(is_there) {
             return Ok(self.unchanged());
         }
         for (name, position) in &positions {

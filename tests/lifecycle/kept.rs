@@ -5,8 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::api::{chain, configure, done, order, plugin, put, scan, stamp, stamps, start, tell};
+use crate::api::{DIRS, chain, configure, done, order, plugin, put, scan, shows, stamp, stamps, start, tell};
 use crate::harness::{HELLO, Request};
+use crate::plugins::configuration;
 use crate::processes::ready;
 
 #[tokio::test]
@@ -70,6 +71,25 @@ async fn a_plugin_that_fails_closed_and_no_longer_starts_lets_nothing_pass() {
     assert_eq!(scan(&gateway).await["vanished"], json!(["gone"]));
     done(gateway.admin("DELETE", "/api/plugins/gone").await);
     assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_the_configuration_hid_comes_back_with_its_entry_gone_broken_if_it_changed() {
+    let gateway = start().await;
+    let hidden = stamps("hidden", "1.0.0").hook("onRequest", json!({ "headers": [], "onFailure": "open" }));
+    put(&gateway, "plugins", &hidden);
+    scan(&gateway).await;
+    done(tell(&gateway, "hidden", "activate").await);
+    gateway.rewrite(&configuration(DIRS, &[shows(), hidden.clone()]));
+    done(gateway.admin("POST", "/api/reload").await);
+    assert_eq!(plugin(&gateway, "hidden").await["managed"], true);
+    gateway.write("plugins/hidden/new.py", "# not what was accepted\n");
+    gateway.rewrite(&configuration(DIRS, &[shows()]));
+    done(gateway.admin("POST", "/api/reload").await);
+    let back = plugin(&gateway, "hidden").await;
+    assert_eq!((&back["managed"], &back["observed"]["state"]), (&json!(false), &json!("broken")));
+    assert_eq!(chain(&gateway).await, ["hidden", "shows"]);
+    assert_eq!(stamp(&gateway, "hidden").await, None);
 }
 
 #[tokio::test]
