@@ -33,7 +33,7 @@ async fn run(generation: &Generation<Ready>, mut draft: Draft) -> Draft {
 fn bench(criterion: &mut Criterion, group: &str, id: BenchmarkId, chain: &Generation<Ready>, bytes: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let body = Bytes::from(chat_body(bytes, false));
-    let draft = || Draft::new(body.clone()).expect("a chat body");
+    let draft = || Draft::new(Endpoint::ChatCompletions, body.clone()).expect("a chat body");
     criterion.benchmark_group(group).bench_function(id, |b| {
         b.to_async(&runtime).iter_batched(draft, |draft| run(chain, draft), BatchSize::SmallInput);
     });

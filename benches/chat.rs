@@ -8,6 +8,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hookway::chat::{self, Pointers, Usage, answer, sse};
+use hookway::hook::Endpoint;
 use serde_json::json;
 
 const PROSE: &str = "The quick brown fox jumps over the lazy dog and keeps running through the forest. ";
@@ -29,7 +30,10 @@ fn body(text: &str, bytes: usize) -> Vec<u8> {
 fn bodies(criterion: &mut Criterion) {
     let pointers = Pointers::new(["/model", "/messages/0/content", "/user"]).expect("three pointers");
     for (name, bench) in [
-        ("peek", &(|body: &[u8]| drop(black_box(chat::peek(body)))) as &dyn Fn(&[u8])),
+        (
+            "peek",
+            &(|body: &[u8]| drop(black_box(chat::peek(Endpoint::ChatCompletions, body)))) as &dyn Fn(&[u8]),
+        ),
         ("pointers", &|body| drop(black_box(pointers.extract(body)))),
     ] {
         let mut group = criterion.benchmark_group(name);

@@ -235,7 +235,7 @@ mod tests {
         }
         client.append("x-one", http::HeaderValue::from_static("alone"));
         let names = ["x-team", "cookie", "x-one", "x-none"].map(HeaderName::from_static);
-        let draft = Draft::new(bytes::Bytes::from_static(b"{}")).unwrap();
+        let draft = Draft::new(Endpoint::ChatCompletions, bytes::Bytes::from_static(b"{}")).unwrap();
         let granted = granted(&names, &client, &draft);
         let expected = [("x-team", "red, blue"), ("cookie", "a=1; b=\u{fffd}"), ("x-one", "alone")];
         assert!(granted.iter().map(|(name, value)| (*name, &**value)).eq(expected), "{granted:?}");

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::chat::{self, PeekError};
-use crate::hook::HeaderChanges;
+use crate::hook::{Endpoint, HeaderChanges};
 use crate::record::HookRun;
 
 /// The request as the next hook sees it.
 pub struct Draft {
+    /// Whose dialect the body speaks.
+    pub endpoint: Endpoint,
     pub body: Body,
     pub model: Option<String>,
     pub stream: bool,
@@ -25,9 +27,10 @@ pub struct Draft {
 
 impl Draft {
     /// Reads what the chain and the routes need from a body that has to be one whole JSON object.
-    pub fn new(body: Bytes) -> Result<Self, PeekError> {
-        let peek = chat::peek(&body)?;
+    pub fn new(endpoint: Endpoint, body: Bytes) -> Result<Self, PeekError> {
+        let peek = chat::peek(endpoint, &body)?;
         Ok(Self {
+            endpoint,
             model: peek.model.as_deref().map(str::to_owned),
             stream: peek.stream,
             include_usage: peek.include_usage,

@@ -178,7 +178,7 @@ fn replace(draft: &mut Draft, mutates: &Mutates, bytes: bytes::Bytes) -> Result<
     if !covers(mutates, "") {
         return Err(malformed("it replaces the whole body, which its manifest's 'mutates' does not cover"));
     }
-    let peek = chat::peek(&bytes).map_err(|error| malformed(&error.to_string()))?;
+    let peek = chat::peek(draft.endpoint, &bytes).map_err(|error| malformed(&error.to_string()))?;
     draft.model = peek.model.as_deref().map(str::to_owned);
     draft.stream = peek.stream;
     draft.include_usage = peek.include_usage;
@@ -230,13 +230,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::hook::HeaderChanges;
+    use crate::hook::{Endpoint, HeaderChanges};
 
     fn draft() -> Draft {
-        Draft::new(Bytes::from_static(
-            br#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"seed":1.0}"#,
-        ))
-        .unwrap()
+        let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"seed":1.0}"#;
+        Draft::new(Endpoint::ChatCompletions, Bytes::from_static(body)).unwrap()
     }
 
     fn only(pointers: &[&str]) -> Mutates {
@@ -351,7 +349,7 @@ mod tests {
     fn a_body_too_deep_to_be_read_takes_no_other_model() {
         let deep = format!(r#"{{"model":"a","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         let route = Some(RouteChange { model: Some("o3".to_owned()), upstream: None });
-        let mut draft = Draft::new(Bytes::from(deep.clone())).unwrap();
+        let mut draft = Draft::new(Endpoint::ChatCompletions, Bytes::from(deep.clone())).unwrap();
         let headers = HeaderChanges { remove: vec![http::header::COOKIE], ..HeaderChanges::default() };
         let moved = Verdict { route: route.clone(), headers, ..Verdict::default() };
         let failure = fold(&mut draft, &Mutates::anything(), moved).unwrap_err();

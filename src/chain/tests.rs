@@ -102,7 +102,7 @@ fn generation(members: Vec<(&str, i64, HookSpec, Fake)>) -> Generation<Fake> {
 const BODY: &str = r#"{"model":"gpt-4o","messages":[]}"#;
 
 fn draft() -> Draft {
-    Draft::new(Bytes::from_static(BODY.as_bytes())).unwrap()
+    Draft::new(Endpoint::ChatCompletions, Bytes::from_static(BODY.as_bytes())).unwrap()
 }
 
 async fn run(generation: &Generation<Fake>, draft: &mut Draft) -> Ruling {

@@ -21,7 +21,7 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
     let began = Instant::now();
     let body = intake::read_json(client, &head.headers, request.lease.config.limits.body_bytes).await?;
     request.waited += began.elapsed();
-    let mut draft = Draft::new(body).map_err(|error| intake::bad_body(&error))?;
+    let mut draft = Draft::new(endpoint, body).map_err(|error| intake::bad_body(&error))?;
     request.note(&draft);
     if endpoint == Endpoint::ChatCompletions && draft.model.is_none() {
         return Err(Fault::new(Kind::BadRequest, "You must provide a 'model'.").param("model").into());

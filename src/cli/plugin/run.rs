@@ -77,7 +77,7 @@ impl Run {
         let package = load(&self.dir)?;
         let hook = self.hook_of(&package)?;
         let body = body(&self.request)?;
-        let draft = Draft::new(body)
+        let draft = Draft::new(self.endpoint, body)
             .map_err(|error| Failure::usage(format!("{}: {error}", self.request.display())))?;
         let config = match &self.gateway_config {
             Some(path) => config::load(path, environment)?,
