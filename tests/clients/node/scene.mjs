@@ -6,8 +6,8 @@ import { createInterface } from "node:readline";
 const SCENE = new URL("../scene.py", import.meta.url).pathname;
 
 // Starts gateway and upstream; `end` ends both and fails if the gateway did not end well.
-export async function scene() {
-  const staged = spawn("python3", [SCENE], { stdio: ["pipe", "pipe", "inherit"] });
+export async function scene(program = SCENE) {
+  const staged = spawn("python3", [program], { stdio: ["pipe", "pipe", "inherit"] });
   const exited = new Promise((resolve) => staged.once("exit", resolve));
   const lines = createInterface({ input: staged.stdout })[Symbol.asyncIterator]();
   const { value, done } = await lines.next();

@@ -1,0 +1,95 @@
+"""Spellings of a guarded endpoint. Each carries a prompt the guard refuses: whatever reaches the upstream went around it."""
+
+from case import FORBIDDEN, Client, head
+
+MAY = "4xx | 4xx close"
+
+
+def spelled(target, may=MAY, method="POST", *fields):
+    request = head(method, target, "content-type: application/json", f"content-length: {len(FORBIDDEN)}", *fields)
+    return Client(" ".join(["a chat asked for as", method, target, *fields]), [request + FORBIDDEN], may, [FORBIDDEN], [method.encode()], unseen=b"forbidden")
+
+
+CASES = [
+    *(
+        spelled(target)
+        for target in (
+            "/v1/chat/completions",
+            "/chat/completions",
+            "/v1/chat/completions?x=1",
+            "/v1/chat/completions?",
+            "/v1/chat/completions??",
+            "/v1/chat/completions#x",
+            "/v1/chat/completions/",
+            "/v1/chat/completions//",
+            "/v1/chat/completions/.",
+            "/v1/chat/completions/x/..",
+            "/v1/chat//completions",
+            "/v1//chat/completions",
+            "//v1/chat/completions",
+            "/v1/./chat/completions",
+            "/v1/files/../chat/completions",
+            "/v1/files/..;/chat/completions",
+            "/v1/files/..;x=1/chat/completions",
+            "/v1/files/.;/../chat/completions",
+            "/v1/files/%2e%2e/chat/completions",
+            "/v1/files/%2e%2e;/chat/completions",
+            "/v1/files/.%2e/chat/completions",
+            "/v1/files/..%2fchat/completions",
+            "/v1/files/..%5cchat/completions",
+            "/v1/files/..\\chat\\completions",
+            "/v1/files/%252e%252e/chat/completions",
+            "/v1/%63hat/completions",
+            "/v1/chat/%63ompletions",
+            "/v1/chat/completion%73",
+            "/v1/chat%2fcompletions",
+            "/v1/chat%2Fcompletions",
+            "/v1/chat%5ccompletions",
+            "/v1/chat%252fcompletions",
+            "/v1/%2563hat/completions",
+            "/v1%2fchat%2fcompletions",
+            "/%76%31/chat/completions",
+            "/v1/CHAT/completions",
+            "/v1/chat/Completions",
+            "/V1/chat/completions",
+            "/v1/chat\\completions",
+            "/v1\\chat\\completions",
+            "/v1/chat/completions;",
+            "/v1/chat/completions;x=1",
+            "/v1/chat;x=1/completions",
+            "/v1;x=1/chat/completions",
+            "/v1/chat/completions%3B",
+            "/v1/chat/completions%3bx=1",
+            "/v1/chat/completions%00",
+            "/v1/chat/completions%00.json",
+            "/v1/chat/completions%20",
+            "/v1/chat/completions%09",
+            "/v1/chat/completions%0a",
+            "/v1/chat/completions%0d%0a",
+            "/v1/chat/completions%0d%0ax:%20y",
+            "/v1/chat/completions%23",
+            "/v1/chat/completions%23x",
+            "/v1/chat/completions%3F",
+            "/v1/chat/completions%3fx=1",
+            "/v1/chat/completions%2f",
+            "/v1/chat/completions%2f.",
+            "/v1/chat/completions%5c",
+            "http://gateway/v1/chat/completions",
+            "http://gateway/v1/chat/%63ompletions",
+            "http://gateway//v1/chat/completions",
+            "//gateway/v1/chat/completions",
+        )
+    ),
+    spelled("/v1/chat/completions", MAY, "post"),
+    spelled("/v1/chat/completions", MAY, "Post"),
+    spelled("/v1/chat/completions", MAY, "PUT"),
+    spelled("/v1/chat/completions", MAY, "PATCH"),
+    spelled("/v1/chat/completions", MAY, "OPTIONS"),
+    spelled("/v1/chat/completions", MAY, "HEAD"),
+    spelled("/v1/chat/completions", MAY, "DELETE"),
+    spelled("/v1/chat/completions", MAY, "QUERY"),
+    spelled("/v1/chat/completions", MAY, "POST", "content-type: text/plain"),
+    spelled("/v1/chat/completions", MAY, "POST", "content-encoding: identity"),
+    spelled("/v1/chat/completions", MAY, "POST", "upgrade: websocket", "connection: upgrade"),
+    spelled("/v1/chat/completions", MAY, "POST", "x-hookway-plugins: none"),
+]
