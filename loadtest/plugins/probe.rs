@@ -2,7 +2,7 @@
 //!
 //! What a run measures with it is the cost of asking. Its `stamp` is only there to be changed by a reload.
 
-use hookway_plugin::{Error, Plugin, serve};
+use hookway_plugin::{Call, Error, Hook, Plugin, Verdict, serve};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -13,9 +13,14 @@ struct Probe {
 
 impl Plugin for Probe {
     type Config = Self;
+    const HOOKS: &[Hook] = &[Hook::OnRequest];
 
     fn configure(config: Self) -> Result<Self, Error> {
         Ok(config)
+    }
+
+    async fn on_request(&self, _: Call) -> Result<Verdict, Error> {
+        Ok(Verdict::proceed())
     }
 }
 

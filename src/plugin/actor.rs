@@ -299,7 +299,9 @@ fn fault_of_link(end: LinkEnd) -> Option<(DeathKind, String)> {
 fn fault_of_handshake(failure: HandshakeFailure) -> Option<(DeathKind, String)> {
     match failure {
         HandshakeFailure::Closed => None,
-        HandshakeFailure::Refused(_) => Some((DeathKind::Handshake, failure.to_string())),
+        HandshakeFailure::Refused(_) | HandshakeFailure::Unserved(_) => {
+            Some((DeathKind::Handshake, failure.to_string()))
+        }
         HandshakeFailure::Protocol(_) => Some((DeathKind::Protocol, failure.to_string())),
     }
 }

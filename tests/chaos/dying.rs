@@ -181,6 +181,19 @@ async fn a_dead_plugin_costs_only_what_it_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_declared_hook_that_the_process_does_not_serve_is_closed_and_not_skipped() {
+    let forgets = Folder::misbehaving("forgets").mode("forget_hooks");
+    let gateway = start("", &[forgets]).await;
+    let failed = gateway.log.message("a plugin did not start").await;
+    assert_eq!((&failed["plugin"], &failed["step"]), (&json!("forgets"), &json!("handshake")));
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.starts_with("plugin.json declares onRequest, but the program does not"), "{reason}");
+    let answer = gateway.ask(&Request::chat(HELLO)).await;
+    assert_eq!((answer.status(), answer.get("x-hookway-plugin")), (503, Some("forgets")));
+    assert_ne!(state(&gateway, "forgets").await["state"], "active");
+}
+
+#[tokio::test]
 async fn readiness_tells_which_plugin_is_not_up_and_why() {
     let dead = Folder::misbehaving("dead").mode("exit_at_start");
     let gateway = start("", &[dead, Folder::misbehaving("fine")]).await;

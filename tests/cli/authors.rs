@@ -87,6 +87,29 @@ fn a_new_rust_plugin_names_the_sdk_and_what_to_build_first() {
 }
 
 #[test]
+fn a_hook_without_a_handler_is_a_failed_start_that_says_what_to_do() {
+    let programs = [("python", "main.py", "@plugin.on_request"), ("node", "main.mjs", "plugin.onRequest(")];
+    for (lang, file, handler) in programs {
+        let folder = scaffolded("p", lang);
+        let path = folder.path().join("p").join(file);
+        let program = fs::read_to_string(&path).unwrap();
+        assert!(program.contains(handler), "{program}");
+        let unused = if lang == "python" { "" } else { "void (" };
+        fs::write(&path, program.replace(handler, unused)).unwrap();
+        for arguments in [&["check", "p"][..], &["run", "p", "--request", "p/sample.json"]] {
+            let output = hookway_in(folder.path(), &[&["plugin"], arguments].concat());
+            assert_eq!(output.status.code(), Some(1), "{lang} {arguments:?}: {}", stdout(&output));
+            let told = stderr(&output);
+            assert!(
+                told.contains("plugin.json declares onRequest, but the program does not serve it"),
+                "{told}"
+            );
+            assert!(told.contains("add a handler for onRequest to the program, or take it out of"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_folder_that_is_there_stays_as_it_is() {
     let folder = scaffolded("p", "node");
     fs::write(folder.path().join("p/main.mjs"), "mine").unwrap();
@@ -165,7 +188,8 @@ fn bodies_of_many_frames_pass_a_node_plugin_both_ways() {
         r#"plugin.onRequest((call) => {
           const request = call.json();
           return call.replace({ ...request, messages: [...request.messages, { role: "user", content: String(call.body.length) }] });
-        });"#,
+        });
+        plugin.onError(() => {});"#,
     );
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "long ".repeat(1 << 20)}]});
     request(&folder, &body);

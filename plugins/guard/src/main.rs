@@ -2,7 +2,7 @@
 
 mod text;
 
-use hookway_plugin::{Call, Error, Plugin, Verdict, serve};
+use hookway_plugin::{Call, Error, Hook, Plugin, Verdict, serve};
 use regex::RegexSet;
 use serde::Deserialize;
 
@@ -33,6 +33,7 @@ struct Guard {
 
 impl Plugin for Guard {
     type Config = Config;
+    const HOOKS: &[Hook] = &[Hook::OnRequest];
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     fn configure(config: Config) -> Result<Self, Error> {

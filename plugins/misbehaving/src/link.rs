@@ -143,6 +143,7 @@ fn start_badly(start: Start, ready: &mut Ready, writer: &Writer) {
             std::process::exit(1);
         }
         Start::ClaimHooks => ready.hooks.push("onStreamEvent".to_owned()),
+        Start::ForgetHooks => ready.hooks.clear(),
         Start::WrongProtocol => ready.protocol = 9,
         Start::IgnoreSigterm => {
             // SAFETY: SIG_IGN runs no code of ours.

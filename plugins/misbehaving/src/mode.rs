@@ -74,6 +74,8 @@ pub(crate) enum Start {
     Refuse,
     /// Claims a hook in READY that it was not asked for.
     ClaimHooks,
+    /// Leaves hooks it was asked for out of READY.
+    ForgetHooks,
     /// READY for protocol 9.
     WrongProtocol,
     /// Ignores SIGTERM, SHUTDOWN and the end of its socket.
@@ -113,6 +115,7 @@ impl Mode {
             "hang_at_start" => Self::Start(Start::Hang),
             "refuse_at_start" => Self::Start(Start::Refuse),
             "claim_hooks" => Self::Start(Start::ClaimHooks),
+            "forget_hooks" => Self::Start(Start::ForgetHooks),
             "wrong_protocol" => Self::Start(Start::WrongProtocol),
             "exit_mid_call" => Self::ExitMidCall,
             "crash_after_n" => Self::CrashAfter { calls: number(0)? },

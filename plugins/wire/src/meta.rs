@@ -37,7 +37,7 @@ pub struct Hello {
     pub credit: usize,
     #[serde(default)]
     pub config: Map<String, Value>,
-    /// Hooks the manifest declared.
+    /// Hooks the manifest declares and the gateway calls.
     pub hooks: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub struct Ready {
     pub name: String,
     #[serde(default)]
     pub version: String,
-    /// Hooks it serves: fewer than HELLO's or the same, never more.
+    /// Hooks it serves: exactly those of HELLO, in any order.
     pub hooks: Vec<String>,
     /// Calls it works on at once, if fewer than HELLO's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,7 +72,7 @@ fn start_and_end(
     let stage = Stage::start(package, config, Config::built_in(environment)?, environment)?;
     stage.ready()?;
     steps.done("start", &format!("ready after {} ms", began.elapsed().as_millis()));
-    steps.done("handshake", &serves(package, &stage));
+    steps.done("handshake", &serves(&stage));
     let ended = stage.end();
     // Longer means that it did not go by itself and was made to.
     let note =
@@ -81,17 +81,8 @@ fn start_and_end(
     Ok(stage.output())
 }
 
-/// The hooks READY promised, and those of the manifest it did not.
-fn serves(package: &Package, stage: &Stage) -> String {
-    let served = stage.plugin().status().hooks;
-    let called = HookName::CALLED.into_iter().filter(|hook| package.manifest.hooks.contains_key(hook));
-    let missing: Vec<&str> = called.filter(|hook| !served.contains(hook)).map(HookName::as_str).collect();
-    let names: Vec<&str> = served.into_iter().map(HookName::as_str).collect();
-    let serves =
-        if names.is_empty() { "serves no hook".to_owned() } else { format!("serves {}", names.join(", ")) };
-    if missing.is_empty() {
-        serves
-    } else {
-        format!("{serves}; the manifest declares {} too, and it is never asked", missing.join(", "))
-    }
+/// The hooks READY promised: those of the manifest that the gateway calls.
+fn serves(stage: &Stage) -> String {
+    let names: Vec<&str> = stage.plugin().status().hooks.into_iter().map(HookName::as_str).collect();
+    if names.is_empty() { "serves no hook".to_owned() } else { format!("serves {}", names.join(", ")) }
 }

@@ -47,22 +47,26 @@ impl Offer {
         }
     }
 
-    /// The hooks and the number of calls both sides agree on.
-    fn agree(&self, ready: &Ready) -> Result<(Vec<HookName>, usize), HandshakeFailure> {
+    /// The number of calls both sides agree on. READY has to name exactly the hooks of HELLO: a hook that nobody
+    /// serves would let every request pass.
+    fn agree(&self, ready: &Ready) -> Result<usize, HandshakeFailure> {
         if ready.protocol != PROTOCOL {
             let refusal = format!("it speaks protocol {}, the gateway {PROTOCOL}", ready.protocol);
             return Err(HandshakeFailure::Refused(refusal));
         }
-        let served = |name: &String| {
-            let wanted = HookName::parse(name).filter(|hook| self.hooks.contains(hook));
-            wanted.ok_or_else(|| {
-                HandshakeFailure::Protocol(format!("it serves {name:?}, which its manifest does not ask for"))
-            })
-        };
-        let hooks = ready.hooks.iter().map(served).collect::<Result<_, _>>()?;
+        let unknown = |name: &&String| !self.hooks.iter().any(|hook| hook.as_str() == name.as_str());
+        if let Some(name) = ready.hooks.iter().find(unknown) {
+            let breach = format!("it serves {name:?}, which its manifest does not ask for");
+            return Err(HandshakeFailure::Protocol(breach));
+        }
+        let unserved = |hook: &&HookName| !ready.hooks.iter().any(|name| name == hook.as_str());
+        let missing: Vec<HookName> = self.hooks.iter().filter(unserved).copied().collect();
+        if !missing.is_empty() {
+            return Err(HandshakeFailure::Unserved(missing));
+        }
         match ready.max_in_flight.unwrap_or(self.max_in_flight) {
             0 => Err(HandshakeFailure::Protocol("it takes no calls at all: maxInFlight is 0".to_owned())),
-            calls => Ok((hooks, calls.min(self.max_in_flight))),
+            calls => Ok(calls.min(self.max_in_flight)),
         }
     }
 }
@@ -76,8 +80,21 @@ pub(in crate::plugin) enum HandshakeFailure {
     /// The plugin's own words.
     #[error("it refused: {0}")]
     Refused(String),
+    /// Its program has no handler for hooks that its manifest declares.
+    #[error("{}", unserved(.0))]
+    Unserved(Vec<HookName>),
     #[error("{0}")]
     Protocol(String),
+}
+
+/// What an author does about hooks that READY left out.
+fn unserved(missing: &[HookName]) -> String {
+    let names: Vec<&str> = missing.iter().map(|hook| hook.as_str()).collect();
+    let names = names.join(" and ");
+    format!(
+        "plugin.json declares {names}, but the program does not serve it (READY leaves it out); add a handler for \
+         {names} to the program, or take it out of \"hooks\" in plugin.json"
+    )
 }
 
 /// The two tasks of a link. Both end when it ends.
@@ -102,12 +119,12 @@ pub(in crate::plugin) async fn open(
     link.outbox().push(Outgoing { head: hello, body: Bytes::new() }, None).expect("the outbox is new");
     link.drain().await.map_err(lost)?;
     let ready = expect(FrameType::Ready, &readable, &mut inbox, &logs, meta).await?;
-    let (hooks, in_flight) = offer.agree(&ready)?;
+    let in_flight = offer.agree(&ready)?;
     link.outbox().push_bare(Head::link(FrameType::Ping));
     link.drain().await.map_err(lost)?;
     expect(FrameType::Pong, &readable, &mut inbox, &logs, |_| Ok(())).await?;
 
-    link.hooks = hooks;
+    link.hooks = offer.hooks;
     link.in_flight = Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS));
     let link = Arc::new(link);
     let writer = tokio::spawn(Arc::clone(&link).write());

@@ -82,7 +82,7 @@ impl LinkEnd {
 #[derive(Debug)]
 pub(super) struct Link {
     socket: Arc<UnixStream>,
-    /// Which hooks READY promised.
+    /// The hooks that HELLO asked for and READY promised.
     hooks: Vec<HookName>,
     calls: Mutex<Calls>,
     outbox: Mutex<Outbox>,
@@ -110,10 +110,13 @@ impl Link {
     }
 
     /// Asks the plugin. Ends at the latest when `call.budget` is spent; dropped, it tells the plugin to stop.
-    /// A hook the plugin does not serve changes nothing: it said so itself in its READY.
+    /// A hook that its process was not started for has no verdict, so the hook's policy applies.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Verdict, HookFailure> {
         if !self.hooks.contains(&call.hook) {
-            return Ok(Verdict::default());
+            return Err(HookFailure::new(
+                Cause::Unavailable,
+                format!("its process was started without {}", call.hook),
+            ));
         }
         let budget = call.budget;
         match timeout(budget, self.exchange(call)).await {

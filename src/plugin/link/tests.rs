@@ -1,5 +1,6 @@
 //! A link against a plugin that lives in the test and does exactly what it is told.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -99,8 +100,9 @@ async fn linked() -> (Arc<Link>, Fake) {
 }
 
 /// A call with everything that is not of interest filled in.
-async fn call(link: Arc<Link>, body: Bytes, budget: Duration) -> Result<Verdict, HookFailure> {
-    let call = Call {
+fn example(body: Bytes, budget: Duration) -> Call<'static> {
+    static METADATA: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    Call {
         hook: HookName::OnRequest,
         request_id: "r1",
         generation: 7,
@@ -112,14 +114,13 @@ async fn call(link: Arc<Link>, body: Bytes, budget: Duration) -> Result<Verdict,
         key_id: None,
         headers: &[],
         pointers: &[],
-        metadata: &Map::new(),
+        metadata: &METADATA,
         body_bytes: body.len(),
         failure: None,
         body: Some(body),
         budget,
         cut_short: false,
-    };
-    link.call(call).await
+    }
 }
 
 /// A call in a task of its own.
@@ -128,7 +129,8 @@ fn ask(
     body: impl Into<Bytes>,
     budget: Duration,
 ) -> JoinHandle<Result<Verdict, HookFailure>> {
-    tokio::spawn(call(Arc::clone(link), body.into(), budget))
+    let (link, body) = (Arc::clone(link), body.into());
+    tokio::spawn(async move { link.call(example(body, budget)).await })
 }
 
 const SOON: Duration = Duration::from_secs(2);
@@ -138,7 +140,7 @@ async fn cause(call: JoinHandle<Result<Verdict, HookFailure>>) -> Cause {
 }
 
 #[tokio::test]
-async fn a_handshake_tells_the_plugin_everything_and_takes_what_it_serves() {
+async fn a_handshake_tells_the_plugin_everything_and_takes_its_offer() {
     let (link, mut fake, logs) = opening();
     fake.send(
         Head::link(FrameType::Log),
@@ -146,14 +148,21 @@ async fn a_handshake_tells_the_plugin_everything_and_takes_what_it_serves() {
         b"",
     )
     .await;
-    let hello = fake.shake(&json!({"protocol": 1, "hooks": ["onError"], "maxInFlight": 2})).await;
+    let hello =
+        fake.shake(&json!({"protocol": 1, "hooks": ["onError", "onRequest"], "maxInFlight": 2})).await;
     assert_eq!((hello.plugin.as_str(), hello.generation, hello.max_in_flight), ("fake", 7, 4));
     assert_eq!(hello.hooks, ["onRequest", "onError"]);
     let (link, _) = link.await.unwrap().unwrap();
-    assert_eq!(link.hooks(), [HookName::OnError]);
+    assert_eq!(link.hooks(), [HookName::OnRequest, HookName::OnError]);
     assert_eq!(link.in_flight.available_permits(), 2);
     assert_eq!(logs.lines(0, 1)[0].text, "warming up n=1");
-    assert_eq!(ask(&link, "", SOON).await.unwrap(), Ok(Verdict::default()), "a hook it does not serve");
+}
+
+#[tokio::test]
+async fn a_hook_the_process_was_not_started_for_has_no_verdict() {
+    let (link, _fake) = linked().await;
+    let asked = Call { hook: HookName::OnResponse, ..example(Bytes::new(), SOON) };
+    assert_eq!(link.call(asked).await.unwrap_err().cause, Cause::Unavailable);
 }
 
 #[tokio::test]
@@ -171,8 +180,19 @@ async fn a_handshake_that_cannot_hold_says_why() {
         ),
         (
             FrameType::Ready,
-            json!({"protocol": 1, "hooks": [], "maxInFlight": 0}),
+            json!({"protocol": 1, "hooks": ["onRequest", "onError"], "maxInFlight": 0}),
             "it takes no calls at all: maxInFlight is 0",
+        ),
+        (
+            FrameType::Ready,
+            json!({"protocol": 1, "hooks": ["onError"]}),
+            "plugin.json declares onRequest, but the program does not serve it (READY leaves it out); add a handler \
+             for onRequest to the program, or take it out of \"hooks\" in plugin.json",
+        ),
+        (
+            FrameType::Ready,
+            json!({"protocol": 1, "hooks": []}),
+            "plugin.json declares onRequest and onError, but",
         ),
         (FrameType::Error, json!({"code": "error", "message": "no model file"}), "it refused: no model file"),
         (FrameType::Pong, Value::Null, "a PONG frame where READY was due"),
@@ -467,7 +487,7 @@ async fn a_hung_plugin_is_found_out_even_if_its_calls_gave_up_long_ago() {
 #[tokio::test]
 async fn a_link_that_ends_while_its_socket_is_full_leaves_no_task_behind() {
     let (link, mut fake, _) = opening();
-    fake.shake(&json!({"protocol": 1, "hooks": ["onRequest"]})).await;
+    fake.shake(&json!({"protocol": 1, "hooks": ["onRequest", "onError"]})).await;
     let (link, tasks) = link.await.unwrap().unwrap();
     let calls = [0; 4].map(|_| ask(&link, vec![0; CREDIT_BYTES], SOON));
     while !link.outbox().is_blocked() {
@@ -487,7 +507,7 @@ async fn calls_beside_others_leave_in_one_write() {
     let (link, mut fake) = linked().await;
     let _alone = ask(&link, "", SOON);
     fake.expect(FrameType::Call).await;
-    let mut beside = [0; 3].map(|_| Box::pin(call(Arc::clone(&link), Bytes::new(), SOON)));
+    let mut beside = [0; 3].map(|_| Box::pin(link.call(example(Bytes::new(), SOON))));
     for call in &mut beside {
         assert!(call.now_or_never().is_none());
     }

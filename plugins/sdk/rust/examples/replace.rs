@@ -1,6 +1,6 @@
 //! Puts a replacement where a message says a word; everything else in the request goes on untouched.
 
-use hookway_plugin::{Call, Error, Plugin, Verdict, serve};
+use hookway_plugin::{Call, Error, Hook, Plugin, Verdict, serve};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ impl Default for Replace {
 
 impl Plugin for Replace {
     type Config = Self;
+    const HOOKS: &[Hook] = &[Hook::OnRequest];
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     fn configure(config: Self) -> Result<Self, Error> {

@@ -4,7 +4,7 @@
 //! author writes what to do with a request:
 //!
 //! ```no_run
-//! use hookway_plugin::{Call, Error, Plugin, Verdict, serve};
+//! use hookway_plugin::{Call, Error, Hook, Plugin, Verdict, serve};
 //! use serde::Deserialize;
 //!
 //! /// Sends short prompts to a small model, and keeps shouting out.
@@ -15,6 +15,7 @@
 //!
 //! impl Plugin for Sizer {
 //!     type Config = Sizer;
+//!     const HOOKS: &[Hook] = &[Hook::OnRequest];
 //!
 //!     fn configure(config: Sizer) -> Result<Self, Error> {
 //!         Ok(config)
@@ -42,6 +43,7 @@
 //! which the gateway then starts anew. What is written to stderr is captured by the gateway.
 
 mod call;
+mod hook;
 mod link;
 mod outbox;
 mod socket;
@@ -53,6 +55,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 pub use call::{Call, Failure};
+pub use hook::Hook;
 pub use hookway_wire::CallMeta;
 pub use link::{ServeError, serve_on};
 use serde::de::DeserializeOwned;
@@ -61,10 +64,14 @@ pub use verdict::Verdict;
 /// Anything a handler may fail with.
 pub type Error = Box<dyn error::Error + Send + Sync>;
 
-/// What a plugin does. Hooks it does not write let everything pass.
+/// What a plugin does.
 pub trait Plugin: Send + Sync + Sized + 'static {
     /// The form of `config`; the manifest's `configSchema` says the same to operators.
     type Config: DeserializeOwned;
+
+    /// The hooks it has methods for. The gateway does not start a plugin whose `plugin.json` declares a hook that is
+    /// not named here.
+    const HOOKS: &[Hook];
 
     /// Told to the gateway for its log; usually `env!("CARGO_PKG_VERSION")`.
     const VERSION: &str = "";
@@ -81,13 +88,13 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// A client's request, before it is routed.
     fn on_request(&self, call: Call) -> impl Future<Output = Result<Verdict, Error>> + Send {
         let _ = call;
-        async { Ok(Verdict::proceed()) }
+        async { Err("HOOKS names OnRequest, but the plugin has no method on_request".into()) }
     }
 
     /// An attempt at an upstream that failed, as [`Call::failure`] tells.
     fn on_error(&self, call: Call) -> impl Future<Output = Result<Verdict, Error>> + Send {
         let _ = call;
-        async { Ok(Verdict::proceed()) }
+        async { Err("HOOKS names OnError, but the plugin has no method on_error".into()) }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::outbox::Outbox;
 use crate::socket::Socket;
-use crate::{Call, Error, Plugin, Verdict};
+use crate::{Call, Error, Hook, Plugin, Verdict};
 
 /// Room for a read: a batch of small calls, or some parts of a large body.
 const READ_BYTES: usize = 256 << 10;
@@ -59,21 +59,9 @@ impl ServeError {
     }
 }
 
-/// The hooks a [`Plugin`] has methods for.
-#[derive(Clone, Copy)]
-enum Hook {
-    OnRequest,
-    OnError,
-}
-
-impl Hook {
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "onRequest" => Some(Self::OnRequest),
-            "onError" => Some(Self::OnError),
-            _ => None,
-        }
-    }
+/// The hook of this name, if the plugin has a method for it.
+fn served<P: Plugin>(name: &str) -> Option<Hook> {
+    Hook::parse(name).filter(|hook| P::HOOKS.contains(hook))
 }
 
 /// Serves one gateway on `stream` until it is gone or says stop. [`crate::serve`] is this on the inherited socket;
@@ -146,7 +134,7 @@ async fn shake_hands<P: Plugin>(
     let plugin = P::configure(read_config(hello.config)?).map_err(ServeError::Config)?;
     inbox.decoder = Decoder::new(hello.max_frame);
     *outbox = Outbox::new(hello.max_frame, hello.max_verdict_bytes);
-    let hooks = hello.hooks.into_iter().filter(|hook| Hook::parse(hook).is_some()).collect();
+    let hooks = hello.hooks.into_iter().filter(|hook| served::<P>(hook).is_some()).collect();
     let ready = Ready {
         protocol: PROTOCOL,
         name: hello.plugin,
@@ -273,7 +261,7 @@ impl<P: Plugin> Link<'_, P> {
     }
 
     fn start(&mut self, id: u32, meta: CallMeta, body: Bytes) {
-        let Some(hook) = Hook::parse(&meta.hook) else {
+        let Some(hook) = served::<P>(&meta.hook) else {
             let message = format!("hook {} is not served", meta.hook);
             return self.outbox.error(id, ErrorCode::Unsupported, message);
         };

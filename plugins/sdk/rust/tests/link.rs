@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hookway_plugin::{Call, Error, Plugin, ServeError, Verdict, serve_on};
+use hookway_plugin::{Call, Error, Hook, Plugin, ServeError, Verdict, serve_on};
 use hookway_wire::{
-    CREDIT_BYTES, CallMeta, CreditMeta, Decoder, ErrorMeta, FRAME_BYTES_MAX, Frame, FrameType, Head,
+    CREDIT_BYTES, CallMeta, CreditMeta, Decoder, ErrorMeta, FRAME_BYTES_MAX, Frame, FrameType, Head, Ready,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -29,6 +29,7 @@ struct Sample {
 
 impl Plugin for Sample {
     type Config = Self;
+    const HOOKS: &[Hook] = &[Hook::OnRequest, Hook::OnError];
     const VERSION: &str = "1.2.3";
 
     fn configure(config: Self) -> Result<Self, Error> {
@@ -266,6 +267,35 @@ async fn a_gateway_that_is_gone_ends_the_plugin() {
     plugin.await.unwrap().unwrap();
 }
 
+/// It has no method for one of the two hooks it names, and none of the other is named.
+struct Forgetful;
+
+impl Plugin for Forgetful {
+    type Config = serde::de::IgnoredAny;
+    const HOOKS: &[Hook] = &[Hook::OnRequest];
+
+    fn configure(_: Self::Config) -> Result<Self, Error> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test]
+async fn a_hook_without_a_method_lets_nothing_pass() {
+    let mut gateway = Gateway::start::<Forgetful>();
+    gateway.stream.write_all(&recorded("hello")).await.unwrap();
+    let ready: Ready = gateway.receive().await.parse().unwrap();
+    assert_eq!(
+        ready.hooks,
+        ["onRequest"],
+        "HELLO asks for onError too, and that is for the gateway to refuse"
+    );
+    gateway.send(call(1)).await;
+    let frame = gateway.receive().await;
+    assert_eq!(frame.kind, FrameType::Error);
+    let error: ErrorMeta = frame.parse().unwrap();
+    assert_eq!(error.message, "HOOKS names OnRequest, but the plugin has no method on_request");
+}
+
 static STARTED: Notify = Notify::const_new();
 static DROPPED: Notify = Notify::const_new();
 
@@ -274,6 +304,7 @@ struct Patient;
 
 impl Plugin for Patient {
     type Config = serde::de::IgnoredAny;
+    const HOOKS: &[Hook] = &[Hook::OnRequest, Hook::OnError];
     const VERSION: &str = "1.2.3";
 
     fn configure(_: Self::Config) -> Result<Self, Error> {
