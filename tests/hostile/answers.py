@@ -2,7 +2,7 @@
 
 import client
 import http1
-import upstream
+import recording
 from case import ID
 
 SECONDS = 20

@@ -25,7 +25,7 @@ import http1
 import http2
 import stage
 from case import CHAT, FILES, Pause, chunk, head
-from upstream import Recorder, Upstream
+from recording import Recorder, Upstream
 
 UPLOADERS, CHATTERS = 8, 4
 ANSWER_SECONDS = 60

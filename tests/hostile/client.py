@@ -12,7 +12,7 @@ import threading
 
 import case as words
 import http1
-import upstream
+import recording
 
 ANSWER_SECONDS = 12
 CONNECT_SECONDS = 5
@@ -44,7 +44,7 @@ def send(sock, steps):
             elif step == words.HALF_CLOSE:
                 sock.shutdown(socket.SHUT_WR)
             elif step == words.RESET:
-                upstream.reset(sock)
+                recording.reset(sock)
             elif step == words.CLOSE:
                 sock.close()
             elif isinstance(step, words.Segments):
@@ -152,6 +152,8 @@ def matches(outcome, transcript):
 def judge_answers(case, transcript):
     """Whether each answer of the upstream is one to this case."""
     faults = []
+    if transcript.interim and any(b" HTTP/1.0\r\n" in step for step in case.sends if isinstance(step, bytes)):
+        faults.append("an interim answer to HTTP/1.0")
     for answer in transcript.answers + transcript.interim:
         owner = answer.get(b"x-case")
         if owner and owner.decode("latin-1") != case.id:
@@ -170,7 +172,7 @@ def judge_upstream(case, recorder, transcript):
     for at, request in enumerate(whole):
         if at >= len(wanted):
             faults.append(f"a request nobody sent reached the upstream: {request.method} {request.target}")
-        elif request.length != len(wanted[at]) or request.body != wanted[at][: upstream.KEPT_BYTES]:
+        elif request.length != len(wanted[at]) or request.body != wanted[at][: recording.KEPT_BYTES]:
             faults.append(
                 f"body {at + 1} reached the upstream as {request.length} bytes, {http1.shown(request.body, 60)}, "
                 f"it was {len(wanted[at])} bytes"

@@ -4,7 +4,7 @@ import json
 import sys
 
 import stage
-from upstream import Recorder, Upstream
+from recording import Recorder, Upstream
 
 if __name__ == "__main__":
     with Upstream(Recorder()) as upstream, stage.gateway(upstream.port, wait="30s", patience="30s", plugins="") as gateway:

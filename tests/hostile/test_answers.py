@@ -6,7 +6,7 @@ import answers
 import stage
 import suite
 from cases import answers as over_http1
-from upstream import Recorder, Upstream
+from recording import Recorder, Upstream
 
 CASES = over_http1.CASES
 

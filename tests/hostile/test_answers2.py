@@ -10,8 +10,8 @@ import stage
 import suite
 from case import FILES
 from cases import answers2
-from upstream import Recorder
-from upstream2 import Upstream2
+from recording import Recorder
+from recording2 import Upstream2
 
 CASES = answers2.CASES
 PLACES = 8

@@ -6,7 +6,7 @@ import client
 import stage
 import suite
 from cases import bodies, chunks, connections, fields, lengths, request_lines, targets
-from upstream import Recorder, Upstream
+from recording import Recorder, Upstream
 
 CASES = [
     *request_lines.CASES,

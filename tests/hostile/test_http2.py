@@ -7,7 +7,7 @@ import client2
 import stage
 import suite
 from cases import http2_requests
-from upstream import Recorder, Upstream
+from recording import Recorder, Upstream
 
 CASES = http2_requests.CASES
 

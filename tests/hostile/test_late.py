@@ -10,7 +10,7 @@ import client
 import stage
 from case import CHAT, FILES, Answer
 from cases.answers import GOOD, LAST, POISON, chunk
-from upstream import CLOSE, Pause, Recorder, Upstream
+from recording import CLOSE, Pause, Recorder, Upstream
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nx-case: poison\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 IN_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(b"{}") + LAST

@@ -1,7 +1,7 @@
 """Answers of a hostile upstream over HTTP/1.1: lengths, chunks, interim answers, cut heads, and bytes behind the end."""
 
 from case import CHAT, FILES, Answer, chunk
-from upstream import CLOSE, HALF_CLOSE, RESET, Pause
+from recording import CLOSE, HALF_CLOSE, RESET, Pause
 
 BODY = b'{"ok":"{case-id}"}'
 N = len(BODY)

@@ -5,8 +5,8 @@ import struct
 import http2
 from case import CHAT, FILES, Answer
 from http2 import data, frame, goaway, headers, reset, settings, window
-from upstream import CLOSE, RESET, Pause
-from upstream2 import STREAM, Hold
+from recording import CLOSE, RESET, Pause
+from recording2 import STREAM, Hold
 
 BODY = b'{"ok":"{case-id}"}'
 N = len(BODY)

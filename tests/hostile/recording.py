@@ -57,7 +57,7 @@ class Recorder:
         self._seen, self._stray, self._played = collections.defaultdict(list), [], set()
         self._lock, self._ended = threading.Lock(), threading.Condition()
         self._serials, self._connections = itertools.count(1), itertools.count(1)
-        self.scripts = {}
+        self.scripts, self.once = {}, set()
 
     def connection(self):
         return next(self._connections)
@@ -78,6 +78,11 @@ class Recorder:
         """Bytes that are no request, on a connection that last served `case`."""
         with self._lock:
             self._stray.append((connection, case, what))
+
+    def script(self, case):
+        """How a request of this case is answered; those in `once` are answered so the first time alone."""
+        with self._lock:
+            return self.scripts.pop(case, None) if case in self.once else self.scripts.get(case)
 
     def played(self, case):
         """The script for this case has ended."""
@@ -189,7 +194,7 @@ class Upstream:
                 return
             seen = self._keep(number, request)
             case = seen.case
-            goes_on = play(self.recorder.scripts.get(case), seen, sock)
+            goes_on = play(self.recorder.script(case), seen, sock)
             self.recorder.played(case)
             if not goes_on:
                 return

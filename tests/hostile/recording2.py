@@ -4,8 +4,8 @@ import threading
 
 import http1
 import http2
-import upstream
-from upstream import CLOSE, RESET, Pause
+import recording
+from recording import CLOSE, RESET, Pause
 
 PREFACE_SECONDS = 60
 
@@ -14,7 +14,7 @@ class Hold:
     """A step of a script: no more credit for this connection's requests."""
 
 
-class Upstream2(upstream.Upstream):
+class Upstream2(recording.Upstream):
     """Serves on a free port of this machine while its context is open. Steps name their stream 0x7fffffff."""
 
     def serve(self, sock, number):
@@ -88,9 +88,9 @@ class Connection:
         if found.stream not in self.open:
             return True
         self.open[found.stream][1].extend(found.payload)
-        script = self.recorder.scripts.get(self.case_of(found.stream)) or []
-        if any(step is Hold for step in script):
-            self.held = True
+        case = self.case_of(found.stream)
+        if Hold in self.recorder.scripts.get(case, []):
+            self.held = bool(self.recorder.script(case))
         if found.payload and not self.held:
             self.write(http2.window(0, len(found.payload)))
             if not found.ends_stream():
@@ -109,7 +109,7 @@ class Connection:
 
     def answer(self, stream):
         seen = self.keep(*self.open.pop(stream), True)
-        script = self.recorder.scripts.get(seen.case)
+        script = self.recorder.script(seen.case)
         if script is None:
             self.write(echo(seen, stream))
             return True
@@ -125,7 +125,7 @@ class Connection:
                 elif step == CLOSE:
                     self.sock.shutdown(2)
                 elif step == RESET:
-                    upstream.reset(self.sock)
+                    recording.reset(self.sock)
                 elif isinstance(step, bytes):
                     self.write(addressed(step.replace(b"{case-id}", seen.case.encode()), stream))
         except OSError:
@@ -140,4 +140,4 @@ def addressed(frames, stream):
 def echo(seen, stream):
     """The default answer."""
     fields = [(":status", "200"), ("content-type", "application/json"), ("x-case", seen.case), ("x-serial", str(seen.serial))]
-    return http2.headers(stream, fields, False) + http2.data(stream, upstream.told(seen), True)
+    return http2.headers(stream, fields, False) + http2.data(stream, recording.told(seen), True)
