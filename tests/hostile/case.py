@@ -8,12 +8,15 @@ that a strict reader finds:
     400 close   one refusal, and the connection is closed
     close       closed without an answer
     4xx         any status of that class
+    cut         an answer that is visibly not whole
 
 and `|` stands between alternatives.
 """
 
 import dataclasses
 import itertools
+
+from recording import CLOSE, HALF_CLOSE, RESET, Pause  # noqa: F401: the steps of both sides
 
 ID = b"{case-id}"
 FILES, CHAT = "/v1/files", "/v1/chat/completions"
@@ -24,10 +27,6 @@ FORBIDDEN = b'{"model":"m","messages":[{"role":"user","content":"forbidden words
 _numbers = itertools.count(1)
 
 
-class Pause(float):
-    """Seconds of silence between two parts."""
-
-
 @dataclasses.dataclass
 class Segments:
     """Data sent in segments of so many bytes, with a pause behind each."""
@@ -35,9 +34,6 @@ class Segments:
     data: bytes
     size: int = 1
     pause: float = 0.001
-
-
-HALF_CLOSE, CLOSE, RESET = "half-close", "close", "reset"
 
 
 @dataclasses.dataclass
@@ -51,6 +47,8 @@ class Client:
     # answers itself.
     bodies: list = dataclasses.field(default_factory=lambda: [b""])
     methods: list = dataclasses.field(default_factory=list)
+    # What the upstream says before it reads the body.
+    early: list = None
     # What must not reach the upstream.
     unseen: bytes = b""
     number: int = dataclasses.field(default_factory=lambda: next(_numbers))

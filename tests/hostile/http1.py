@@ -127,8 +127,11 @@ def shown(data, most=80):
     return repr(data if len(data) <= most else data[:most] + b"...")
 
 
-def read_request(source):
-    """One request, or `None` at an end between two. A cut one is raised as `Ended` with it as `message`."""
+def read_request(source, with_head=lambda request: None):
+    """One request, or `None` at an end between two. A cut one is raised as `Ended` with it as `message`.
+
+    `with_head` gets it before its body is read.
+    """
     try:
         line = source.line()
     except Ended:
@@ -140,7 +143,9 @@ def read_request(source):
     request = Message(line, read_fields(source))
     if len(request.all(b"host")) != 1:
         raise Malformed(f"{len(request.all(b'host'))} host fields in {shown(line)}")
-    with_message(request, lambda: read_body(source, request, framing(request)))
+    length = framing(request)
+    with_head(request)
+    with_message(request, lambda: read_body(source, request, length))
     return request
 
 

@@ -23,7 +23,7 @@ KEPT_BYTES = 64 << 10
 
 
 class Pause(float):
-    """A step of a script: seconds of silence."""
+    """A step: seconds of silence."""
 
 
 CLOSE, HALF_CLOSE, RESET = "close", "half-close", "reset"
@@ -57,7 +57,7 @@ class Recorder:
         self._seen, self._stray, self._played = collections.defaultdict(list), [], set()
         self._lock, self._ended = threading.Lock(), threading.Condition()
         self._serials, self._connections = itertools.count(1), itertools.count(1)
-        self.scripts, self.once = {}, set()
+        self.scripts, self.early, self.once = {}, {}, set()
 
     def connection(self):
         return next(self._connections)
@@ -178,7 +178,7 @@ class Upstream:
         while True:
             source.renew(READ_SECONDS)
             try:
-                request = http1.read_request(source)
+                request = http1.read_request(source, lambda head: self._answer_early(head, sock))
             except (http1.Ended, http1.Overdue) as early:
                 if hasattr(early, "message"):
                     self._keep(number, early.message)
@@ -194,10 +194,21 @@ class Upstream:
                 return
             seen = self._keep(number, request)
             case = seen.case
+            if case in self.recorder.early:
+                continue
             goes_on = play(self.recorder.script(case), seen, sock)
             self.recorder.played(case)
             if not goes_on:
                 return
+
+    def _answer_early(self, head, sock):
+        """Answers a request whose body is still to come, if its case says so. What comes is read all the same."""
+        case = head.get(b"x-case").decode("latin-1")
+        early = self.recorder.early.get(case)
+        if early is not None:
+            seen = Seen(case, 0, 0, head.method.decode(), "", [], 0, "", b"", False)
+            if not play(early, seen, sock):
+                raise http1.Ended
 
     def _keep(self, number, request):
         return self.recorder.request(

@@ -5,7 +5,7 @@ import unittest
 import client
 import stage
 import suite
-from cases import bodies, chunks, connections, fields, lengths, request_lines, targets
+from cases import bodies, chunks, connections, early, fields, lengths, request_lines, targets
 from recording import Recorder, Upstream
 
 CASES = [
@@ -16,6 +16,7 @@ CASES = [
     *chunks.CASES,
     *bodies.CASES,
     *connections.CASES,
+    *early.CASES,
 ]
 
 
