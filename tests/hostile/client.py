@@ -8,6 +8,7 @@ connection that was not closed serves the next request.
 
 import json
 import socket
+import ssl
 import threading
 
 import case as words
@@ -77,7 +78,7 @@ def read(source, transcript, methods, answers):
         transcript.fault = f"an answer that does not parse: {malformed}"
 
 
-def run(case, port, recorder):
+def run(case, port, recorder, connect=connect):
     """Plays a case. -> what was wrong, as texts."""
     transcript = Transcript()
     if case.early is not None:
@@ -86,6 +87,9 @@ def run(case, port, recorder):
     steps = [case.mine(step) for step in case.sends]
     sender = threading.Thread(target=send, args=(sock, steps), daemon=True)
     sender.start()
+    if isinstance(sock, ssl.SSLSocket):
+        # It is not made for two threads.
+        sender.join()
     faults = []
     if any(step in (words.CLOSE, words.RESET) for step in steps if isinstance(step, str)):
         sender.join(ANSWER_SECONDS)
@@ -191,22 +195,22 @@ def of_upstream(transcript):
     return [answer for answer in transcript.answers if answer.get(b"x-serial") and answer.whole]
 
 
-def ask(port, request, method=b"POST"):
+def ask(port, request, connect=connect):
     """One request on a connection of its own. -> the answer, or `None` if there was none."""
     with connect(port) as sock:
         sock.sendall(request)
         try:
-            return http1.read_answer(http1.Source(sock, ANSWER_SECONDS), method)
+            return http1.read_answer(http1.Source(sock, ANSWER_SECONDS), b"POST")
         except (http1.Ended, http1.Overdue, http1.Malformed):
             return None
 
 
-def next_is_served(case, port, body=words.JSON, targets=(words.CHAT, words.FILES)):
+def next_is_served(case, port, body=words.JSON, targets=(words.CHAT, words.FILES), connect=connect):
     """A valid chat and a valid upload of another client, on connections of their own. -> what was wrong."""
     faults = []
     for target in targets:
         owner = case.id.replace("c", "t" if target == words.CHAT else "u").encode()
-        answer = ask(port, words.post(target, body=body).replace(words.ID, owner))
+        answer = ask(port, words.post(target, body=body).replace(words.ID, owner), connect)
         if answer is None or answer.status != 200:
             faults.append(f"the next client's request to {target} got {answer and answer.start}")
         elif answer.get(b"x-case") != owner:

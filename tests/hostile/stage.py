@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "stage"))
 
-from gateway import ROOT, Gateway
+from gateway import OWN, ROOT, Gateway
 
 LIMITS = """
 [limits]
@@ -42,14 +42,18 @@ config = {{ patterns = ["forbidden"] }}
 
 
 @contextlib.contextmanager
-def gateway(*ports, http2="never", wait="3s", patience="5s", attempts=1, plugins=GUARD):
-    """A gateway before the upstreams on these ports. Gives it with the port of its data plane."""
+def gateway(*ports, http2="never", wait="3s", patience="5s", attempts=1, plugins=GUARD, tls=None):
+    """A gateway before the upstreams on these ports. Gives it with the port of its data plane.
+
+    `tls` is the folder with its cert.pem and key.pem.
+    """
+    own = OWN.replace("[listen]", f'[listen]\ntls = {{ cert = "{tls}/cert.pem", key = "{tls}/key.pem" }}') if tls else OWN
     places = list(enumerate(ports))
     config = LIMITS.format(wait=wait)
     for place, port in places:
         config += UPSTREAM.format(place=place, port=port, http2=http2, patience=patience)
     for place, _ in places[::-1]:
         config += ROUTE.format(model=f"place-{place}" if place else "*", place=place, attempts=attempts)
-    with Gateway(config + plugins) as running:
+    with Gateway(config + plugins, own) as running:
         running.port = int(running.url.rpartition(":")[2])
         yield running
