@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,6 +41,10 @@ impl Sockets {
 
     /// Waits for the running gateway to hand its sockets over through `path`.
     pub fn take_over(path: &Path) -> anyhow::Result<Self> {
+        // Pingora removes what lies there.
+        if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) {
+            anyhow::bail!("[listen] upgrade_socket {} is there and is not a socket", path.display());
+        }
         let mut fds = Fds::new();
         fds.get_from_sock(&*path.to_string_lossy())
             .with_context(|| format!("no sockets came through {}", path.display()))?;

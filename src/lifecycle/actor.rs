@@ -32,6 +32,8 @@ pub(super) struct Actor {
     watched: Watched,
     pub(super) ground: Ground,
     pub(super) config: Arc<Config>,
+    /// Where installed plugins lie, from the first start to the end: a changed `[state] dir` takes a restart.
+    pub(super) installed: PathBuf,
     published: Arc<Published<Plugin>>,
     /// Every generation some request may still run on.
     generations: Vec<Weak<Generation<Plugin>>>,
@@ -67,11 +69,12 @@ impl Actor {
     ) -> Result<Self, LifecycleError> {
         let watched = source.watched();
         let config = Arc::new(config);
+        let installed = install::directory(&config);
         let rows = ground.store.plugins().await?;
         // A gateway that is being replaced still runs plugins from what would go, and may be installing.
         if ground.store.report().is_alone {
-            removal::finish(&ground.store, &rows).await?;
-            tidy(install::directory(&config), &rows, &ground.store.report().found).await;
+            removal::finish(&ground.store, &installed, &rows).await?;
+            tidy(installed.clone(), &rows, &ground.store.report().found).await;
         }
         let entries = row::entries(&config, rows, &[]);
         let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
@@ -93,6 +96,7 @@ impl Actor {
             generations: vec![Arc::downgrade(&published.lease())],
             ground,
             config,
+            installed,
             published,
             entries: built.entries,
             inventory: watch::Sender::default(),
@@ -347,6 +351,13 @@ impl Actor {
             self.remove_files(removal).await;
         }
     }
+}
+
+/// Runs what may block on files away from the threads that answer operators.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LifecycleError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| LifecycleError::ShuttingDown)
 }
 
 /// Returns once the actor is to end.

@@ -63,15 +63,23 @@ impl Actor {
         let mut plan = self.plan();
         let gone = plan.stored(name)?.clone();
         plan.entries.retain(|entry| *entry.wanted.name != *name);
-        let removal = Removal::of(&gone.wanted);
+        let removal = self.removal(&gone.wanted).await?;
         plan.changes.push(Change::Remove { name: name.to_owned() });
-        plan.changes.push(removal.begin());
-        plan.sentences.push(format!("plugin '{name}' uninstalled"));
+        plan.changes.extend(removal.as_ref().map(Removal::begin));
+        plan.sentences.push(match &removal {
+            Some(_) => format!("plugin '{name}' uninstalled"),
+            None => {
+                let folder = gone.wanted.directory.display();
+                format!("plugin '{name}' uninstalled; its folder {folder} stays: Hookway did not make it")
+            }
+        });
         plan.due = gone.wanted.enabled.then(|| Due::Anew(Vec::new()));
         let report = self
             .carry_out(plan, by.note("uninstall", Some(name), json!({ "version": gone.wanted.version })))
             .await?;
-        self.remove_files_after(removal, name);
+        if let Some(removal) = removal {
+            self.remove_files_after(removal, name);
+        }
         Ok(report)
     }
 

@@ -1,19 +1,22 @@
 //! Plugins that come from elsewhere: copied, checked where they then lie, and put in the place of what was there.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
 use super::By;
-use super::actor::{Actor, Plan};
+use super::actor::{Actor, Plan, blocking};
 use super::build::{Due, Entry};
 use super::error::LifecycleError;
-use super::inventory::Origin;
+use super::inventory::{Installed, Origin};
 use super::removal::Removal;
 use super::report::{InstallReport, InstalledPlugin};
 use super::row;
 use crate::config::Config;
+use crate::package::staging::StageError;
 use crate::package::{Package, staging};
 use crate::store::Change;
 
@@ -25,8 +28,23 @@ pub(super) fn directory(config: &Config) -> PathBuf {
 /// What a new package does to the plugins that are there.
 struct Taken {
     plugin: InstalledPlugin,
-    /// The plugin as it was, whose files nothing wants once this is true.
+    /// The plugin as it was.
     superseded: Option<Entry>,
+    /// Of its folder, which nothing wants once this is true.
+    removal: Option<Removal>,
+}
+
+/// What the disk says of the folder of a plugin that is known.
+struct Lying {
+    is_there: bool,
+    /// It goes when another one takes its place. None: no installation made it.
+    removal: Option<Removal>,
+}
+
+impl Lying {
+    fn of(plugin: &Installed, installed: &Path) -> Self {
+        Self { is_there: plugin.directory.exists(), removal: Removal::of(plugin, installed) }
+    }
 }
 
 impl Actor {
@@ -36,12 +54,18 @@ impl Actor {
         grant: bool,
         by: By,
     ) -> Result<InstallReport, LifecycleError> {
-        let (from, into) = (source.to_owned(), directory(&self.config));
-        let staged = blocking(move || staging::stage(&from, &into)).await??;
+        let (from, into) = (source.to_owned(), self.installed.clone());
+        let known: Vec<Installed> = self.entries.iter().map(|entry| entry.wanted.clone()).collect();
+        let (staged, known) = blocking(move || {
+            let staged = staging::stage(&from, &into)?;
+            let known = known.iter().map(|plugin| (plugin.name.clone(), Lying::of(plugin, &into)));
+            Ok::<_, StageError>((staged, known.collect::<HashMap<_, _>>()))
+        })
+        .await??;
         let mut plan = self.plan();
         let taken: Vec<Taken> = staged
             .iter()
-            .map(|staged| plan.take(staged.package(), staged.target(), source, grant))
+            .map(|staged| plan.take(staged.package(), staged.target(), source, grant, &known))
             .collect::<Result<_, _>>()?;
         let anew = taken.iter().filter_map(Taken::to_start).collect::<Vec<_>>();
         plan.due = (!anew.is_empty()).then_some(Due::Anew(anew));
@@ -61,10 +85,12 @@ impl Actor {
             }
         };
         let mut plugins = Vec::new();
-        for Taken { plugin, superseded } in taken {
-            match superseded {
-                Some(entry) => self.remove_files_after(Removal::of(&entry.wanted), &plugin.name),
-                None => report.changes.extend(self.start_by_default(&plugin.name, by).await),
+        for Taken { plugin, superseded, removal } in taken {
+            if let Some(removal) = removal {
+                self.remove_files_after(removal, &plugin.name);
+            }
+            if superseded.is_none() {
+                report.changes.extend(self.start_by_default(&plugin.name, by).await);
             }
             plugins.push(plugin);
         }
@@ -79,7 +105,8 @@ impl Actor {
         let goes_later = |target: &PathBuf| self.removals.iter().any(|removal| removal.is_of(target));
         for target in targets.into_iter().filter(|target| !is_wanted(target) && !goes_later(target)) {
             // What is left is swept away at the next start.
-            let _ = blocking(move || std::fs::remove_dir_all(target)).await;
+            let installed = self.installed.clone();
+            let _ = blocking(move || staging::remove(&installed, &target)).await;
         }
     }
 
@@ -98,13 +125,9 @@ impl Actor {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LifecycleError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| LifecycleError::ShuttingDown)
-}
-
 impl Taken {
     /// The name of a plugin that is to run from its new files.
-    fn to_start(&self) -> Option<std::sync::Arc<str>> {
+    fn to_start(&self) -> Option<Arc<str>> {
         let before = &self.superseded.as_ref()?.wanted;
         before.enabled.then(|| before.name.clone())
     }
@@ -118,6 +141,7 @@ impl Plan {
         target: &Path,
         source: &Path,
         grant: bool,
+        known: &HashMap<Arc<str>, Lying>,
     ) -> Result<Taken, LifecycleError> {
         let name = package.manifest.name.clone();
         let version = package.manifest.version.to_string();
@@ -127,12 +151,16 @@ impl Plan {
             self.sentences.push(format!("plugin '{name}' {version} installed"));
             let (config, grants) = (Map::new(), Value::Null);
             self.changes.push(Change::Insert { installed, enabled: false, config, grants });
-            return Ok(Taken { plugin: InstalledPlugin { name, version, replaced: None }, superseded: None });
+            let plugin = InstalledPlugin { name, version, replaced: None };
+            return Ok(Taken { plugin, superseded: None, removal: None });
         };
         let before = entry.clone();
+        let lying = known.get(&before.wanted.name);
         match before.wanted.origin {
             Origin::Managed => return Err(LifecycleError::Managed { plugin: name }),
-            Origin::Stored if before.wanted.version == version && before.wanted.directory.exists() => {
+            Origin::Stored
+                if before.wanted.version == version && lying.is_some_and(|lying| lying.is_there) =>
+            {
                 let why = format!("{version} is installed already; another version would take its place");
                 return Err(LifecycleError::wrong_state(&name, why));
             }
@@ -149,9 +177,10 @@ impl Plan {
             wanted.grants = Some(grants);
         }
         self.changes.push(Change::Update(installed));
-        self.changes.push(Removal::of(&before.wanted).begin());
+        let removal = lying.and_then(|lying| lying.removal.clone()).filter(|removal| !removal.is_of(target));
+        self.changes.extend(removal.as_ref().map(Removal::begin));
         self.sentences.push(format!("plugin '{name}' {version} in place of {}", before.wanted.version));
         let plugin = InstalledPlugin { name, version, replaced: Some(before.wanted.version.clone()) };
-        Ok(Taken { plugin, superseded: Some(before) })
+        Ok(Taken { plugin, superseded: Some(before), removal })
     }
 }

@@ -198,7 +198,8 @@ impl Lifecycle {
         self.ask(|reply| Command::Deactivate { plugin, by, reply }).await
     }
 
-    /// As [`Self::deactivate`], and removes its files and everything that is known of it.
+    /// As [`Self::deactivate`], and removes what an installation made and everything that is known of it. A folder that
+    /// no installation made stays.
     pub async fn uninstall(&self, plugin: &str, by: By) -> Result<Report, LifecycleError> {
         let plugin = plugin.to_owned();
         self.ask(|reply| Command::Uninstall { plugin, by, reply }).await

@@ -1,41 +1,40 @@
-//! Files that nothing wants any more. That they are to go is written down together with the change that made them
-//! superfluous, so a gateway that is killed in between finishes the job at its next start.
+//! Folders of installed plugins that nothing wants any more. That one is to go is written down together with the change
+//! that made it superfluous, so a gateway that is killed in between finishes the job at its next start. A folder that
+//! no installation made is never removed.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::actor::Actor;
+use super::actor::{Actor, blocking};
 use super::error::LifecycleError;
 use super::inventory::Installed;
 use super::{By, Command};
-use crate::package;
+use crate::package::staging;
 use crate::store::{Change, PluginRow, Store};
 
-/// A folder that is to go, if it still holds what was known of it.
+/// A folder of an installed plugin that is to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Removal {
     directory: PathBuf,
-    digest: String,
 }
 
 /// What became of a folder that was to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Gone,
-    /// It stays, for a plugin that was installed meanwhile lies in it.
+    /// It stays: a plugin that was installed meanwhile lies in it.
     Wanted,
-    /// It stays, for its files are not those that were to go.
+    /// It stays: no installation made it. Earlier versions wrote such removals down.
     Foreign,
 }
 
 impl Removal {
-    pub(super) fn of(installed: &Installed) -> Self {
-        Self { directory: installed.directory.clone(), digest: installed.digest.clone() }
+    /// The folder of a plugin, if an installation made it. Blocks.
+    pub(super) fn of(plugin: &Installed, installed: &Path) -> Option<Self> {
+        let directory = plugin.directory.clone();
+        staging::is_own(installed, &directory).then_some(Self { directory })
     }
 
     pub(super) fn is_of(&self, directory: &Path) -> bool {
@@ -44,13 +43,17 @@ impl Removal {
 
     /// To be written together with the change that lets the folder go.
     pub(super) fn begin(&self) -> Change {
-        Change::BeginRemoval { directory: self.text(), digest: self.digest.clone() }
+        Change::BeginRemoval { directory: self.text() }
     }
 
-    /// Blocks nobody; what cannot be removed is told in the log, and tried again at the next start.
-    async fn carry_out(self, store: &Arc<Store>, is_wanted: bool) {
-        let (directory, digest) = (self.directory.clone(), self.digest.clone());
-        let removing = move || if is_wanted { Ok(Fate::Wanted) } else { remove(&directory, &digest) };
+    /// What cannot be removed is told in the log, and tried again at the next start.
+    async fn carry_out(self, store: &Arc<Store>, installed: &Path, is_wanted: bool) {
+        let (directory, installed) = (self.directory.clone(), installed.to_owned());
+        let removing = move || match is_wanted {
+            true => Ok(Fate::Wanted),
+            false if !staging::is_own(&installed, &directory) => Ok(Fate::Foreign),
+            false => staging::remove(&installed, &directory).map(|()| Fate::Gone),
+        };
         let Ok(removed) = tokio::task::spawn_blocking(removing).await else { return };
         let ended = match removed {
             Ok(fate) => {
@@ -65,11 +68,9 @@ impl Removal {
         match ended {
             Ok(Fate::Gone) => tracing::info!(%directory, "a folder was removed"),
             Ok(Fate::Wanted) => {
-                tracing::info!(%directory, "a folder stays: a plugin in it was installed meanwhile")
+                tracing::info!(%directory, "a folder stays: a plugin in it was installed meanwhile");
             }
-            Ok(Fate::Foreign) => {
-                tracing::warn!(%directory, "a folder stays: it has other files than were known")
-            }
+            Ok(Fate::Foreign) => tracing::warn!(%directory, "a folder stays: Hookway did not make it"),
             Err(reason) => tracing::error!(%directory, reason, "a folder was not removed"),
         }
     }
@@ -80,15 +81,25 @@ impl Removal {
 }
 
 /// Ends what an earlier gateway began.
-pub(super) async fn finish(store: &Arc<Store>, rows: &[PluginRow]) -> Result<(), LifecycleError> {
-    for (directory, digest) in store.removals().await? {
+pub(super) async fn finish(
+    store: &Arc<Store>,
+    installed: &Path,
+    rows: &[PluginRow],
+) -> Result<(), LifecycleError> {
+    for directory in store.removals().await? {
         let is_wanted = rows.iter().any(|row| row.installed.directory == directory);
-        Removal { directory: PathBuf::from(directory), digest }.carry_out(store, is_wanted).await;
+        Removal { directory: PathBuf::from(directory) }.carry_out(store, installed, is_wanted).await;
     }
     Ok(())
 }
 
 impl Actor {
+    /// The removal of a plugin's folder. `None`: no installation made that folder, so it stays.
+    pub(super) async fn removal(&self, plugin: &Installed) -> Result<Option<Removal>, LifecycleError> {
+        let (plugin, installed) = (plugin.clone(), self.installed.clone());
+        blocking(move || Removal::of(&plugin, &installed)).await
+    }
+
     /// Removes files of the plugin once nothing runs from them any more: a process that was deactivated or replaced
     /// earlier may still have requests.
     pub(super) fn remove_files_after(&mut self, removal: Removal, plugin: &str) {
@@ -112,89 +123,6 @@ impl Actor {
             return;
         }
         let is_wanted = self.entries.iter().any(|entry| entry.wanted.directory == removal.directory);
-        removal.carry_out(&self.ground.store, is_wanted).await;
-    }
-}
-
-/// A link goes, and what it leads to stays. A folder with other files than were known stays too: it is somebody's
-/// new one. Any other is hidden in one step first, so that nobody ever sees half of it.
-fn remove(directory: &Path, digest: &str) -> io::Result<Fate> {
-    let hidden = hidden(directory);
-    let mut fate = Fate::Gone;
-    match fs::symlink_metadata(directory) {
-        Ok(found) if found.is_symlink() => fs::remove_file(directory)?,
-        Ok(_) => match package::load(directory) {
-            Ok(package) if package.digest.to_string() == digest => fs::rename(directory, &hidden)?,
-            Ok(_) | Err(_) => fate = Fate::Foreign,
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    match fs::remove_dir_all(&hidden) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(fate),
-    }
-}
-
-/// Where a folder lies while it is being removed. Scans do not look at hidden ones.
-fn hidden(directory: &Path) -> PathBuf {
-    let mut name = OsString::from(".removed-");
-    name.push(directory.file_name().unwrap_or_default());
-    directory.with_file_name(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MANIFEST: &str = r#"{ "name": "p", "version": "1.0.0", "command": ["p"] }"#;
-
-    fn plugin(dir: &Path) -> String {
-        fs::create_dir_all(dir.join("deep")).unwrap();
-        fs::write(dir.join("deep/file"), "x").unwrap();
-        fs::write(dir.join(package::MANIFEST_FILE), MANIFEST).unwrap();
-        package::load(dir).unwrap().digest.to_string()
-    }
-
-    #[test]
-    fn a_folder_that_is_what_it_was_goes_and_a_second_time_there_is_nothing_to_do() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("p");
-        let digest = plugin(&dir);
-        remove(&dir, &digest).unwrap();
-        remove(&dir, &digest).unwrap();
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn what_was_half_removed_goes_too() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("p");
-        let digest = plugin(&dir);
-        fs::rename(&dir, hidden(&dir)).unwrap();
-        fs::remove_file(hidden(&dir).join(package::MANIFEST_FILE)).unwrap();
-        remove(&dir, &digest).unwrap();
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn somebodys_new_folder_stays() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("p");
-        let digest = plugin(&dir);
-        fs::write(dir.join("new"), "").unwrap();
-        assert_eq!(remove(&dir, &digest).unwrap(), Fate::Foreign);
-        assert!(dir.join("new").exists());
-    }
-
-    #[test]
-    fn a_link_goes_and_what_it_leads_to_stays() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("p");
-        let digest = plugin(&dir);
-        let link = root.path().join("link");
-        std::os::unix::fs::symlink(&dir, &link).unwrap();
-        remove(&link, &digest).unwrap();
-        assert!(!link.exists() && dir.exists());
+        removal.carry_out(&self.ground.store, &self.installed, is_wanted).await;
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::By;
-use super::actor::{Actor, Plan};
+use super::actor::{Actor, Plan, blocking};
 use super::build::Entry;
 use super::error::LifecycleError;
 use super::inventory::Origin;
@@ -17,8 +17,7 @@ use crate::store::Change;
 impl Actor {
     pub(super) async fn scan(&mut self, by: By) -> Result<ScanReport, LifecycleError> {
         let dirs = self.config.plugins.dirs.clone();
-        let found = tokio::task::spawn_blocking(move || package::scan(&dirs)).await;
-        let found = found.map_err(|_| LifecycleError::ShuttingDown)?;
+        let found = blocking(move || package::scan(&dirs)).await?;
         let mut plan = self.plan();
         let mut report = ScanReport { vanished: plan.vanished(), ..ScanReport::default() };
         // What was uninstalled and is still used is not found again.

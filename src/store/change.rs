@@ -46,11 +46,10 @@ pub enum Change {
         name: String,
         error: Option<String>,
     },
-    /// A folder nothing wants any more, as long as it has this digest. What is begun is ended, by the next gateway if
-    /// need be.
+    /// A folder of an installed plugin that nothing wants any more. What is begun is ended, by the next gateway if need
+    /// be.
     BeginRemoval {
         directory: String,
-        digest: String,
     },
     EndRemoval {
         directory: String,
@@ -125,9 +124,10 @@ fn make(transaction: &Transaction<'_>, change: &Change, now: i64) -> Result<(), 
             one(name, transaction.execute(sql, params![name, grants.to_string(), now])?)
         }
         Change::SetPositions { positions } => set_positions(transaction, positions, now),
-        Change::BeginRemoval { directory, digest } => {
-            let sql = "INSERT OR REPLACE INTO removals (directory, digest) VALUES (?1, ?2)";
-            transaction.execute(sql, [directory, digest])?;
+        Change::BeginRemoval { directory } => {
+            // The digest is of a time when folders were removed that no installation had made.
+            let sql = "INSERT OR REPLACE INTO removals (directory, digest) VALUES (?1, '')";
+            transaction.execute(sql, [directory])?;
             Ok(())
         }
         Change::EndRemoval { directory } => {

@@ -97,8 +97,8 @@ impl Store {
         self.reader.run(move |connection| read::plugin(connection, &name)).await
     }
 
-    /// Folders whose removal was begun and not ended, with their digests.
-    pub async fn removals(&self) -> Result<Vec<(String, String)>, StoreError> {
+    /// Folders whose removal was begun and not ended.
+    pub async fn removals(&self) -> Result<Vec<String>, StoreError> {
         self.reader.run(read::removals).await
     }
 

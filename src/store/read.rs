@@ -54,9 +54,9 @@ pub(super) fn plugins(connection: &Connection) -> rusqlite::Result<Vec<PluginRow
     connection.prepare(&format!("{PLUGIN} ORDER BY name"))?.query_map([], plugin_row)?.collect()
 }
 
-pub(super) fn removals(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    let sql = "SELECT directory, digest FROM removals ORDER BY directory";
-    connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+pub(super) fn removals(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT directory FROM removals ORDER BY directory";
+    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
 pub(super) fn plugin(connection: &Connection, name: &str) -> rusqlite::Result<Option<PluginRow>> {

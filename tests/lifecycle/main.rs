@@ -17,6 +17,7 @@ mod api;
 mod bad;
 mod crowd;
 mod ending;
+mod folders;
 mod grants;
 mod kept;
 mod killed;

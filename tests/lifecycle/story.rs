@@ -118,12 +118,13 @@ async fn a_plugins_life_under_load_fails_no_request_mixes_no_generation_and_leav
     for pid in pids.into_iter().filter(|pid| *pid != shown) {
         ended(pid).await;
     }
-    gateway.log.nth(3, "the removal of all folders", |line| line["message"] == "a folder was removed").await;
+    gateway.log.message("a folder was removed").await;
     let left = |folder: &str| {
         let entries = fs::read_dir(gateway.folder().join(folder)).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
     };
-    assert_eq!(left("plugins"), ["shows"]);
+    assert_eq!(left("plugins"), ["other", "shows", "story"], "what was put there stays there");
     assert_eq!(left("state/installed"), [".staging"]);
     assert_eq!(left("state/installed/.staging"), Vec::<String>::new());
     assert_eq!(children(&gateway), [shown].into());

@@ -95,7 +95,8 @@ async fn get_plugin(State(gateway): Gate, Name(name): Name) -> Answer<PluginView
 
 /// Uninstall a plugin
 ///
-/// Deactivates it, and removes its files and what is known of it.
+/// Deactivates it, and removes what is known of it and the folder that its installation made. A folder that a scan
+/// found stays where it is, and the answer says so.
 #[utoipa::path(
     delete, path = "/api/plugins/{name}", tag = "plugins",
     params(("name" = String, Path, description = "The plugin.", example = "redact")),

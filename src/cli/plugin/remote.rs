@@ -65,7 +65,7 @@ pub(super) enum Remote {
     },
     /// Take a plugin out of the chain and end it once its calls are done.
     Deactivate(One),
-    /// Remove a plugin, its files and its config.
+    /// Remove a plugin, its config and what its installation made; a folder that a scan found stays.
     Uninstall(One),
     /// Start a plugin's process anew.
     Restart(One),

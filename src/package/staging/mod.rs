@@ -19,7 +19,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use self::sweep::{remove, set_aside, sweep};
+pub use self::sweep::{is_own, remove, set_aside, sweep};
 
 /// In the folder of installed plugins: what is not yet, or no longer, one of them.
 const STAGING: &str = ".staging";

@@ -66,21 +66,35 @@ pub fn set_aside(plugins_dir: &Path, suffix: &str) -> io::Result<Option<PathBuf>
     Ok(Some(aside))
 }
 
-/// Removes an installed plugin's folder. One that is gone already is no error; one that lies elsewhere is, and stays.
-pub fn remove(plugins_dir: &Path, folder: &Path) -> io::Result<()> {
-    let plugins_dir = plugins_dir.canonicalize()?;
-    let folder = match folder.canonicalize() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
+/// Whether an installation made `folder`: it lies right in `plugins_dir`, has a name only installed folders have, and
+/// is no link. Nothing else is ever removed. It may be gone already.
+pub fn is_own(plugins_dir: &Path, folder: &Path) -> bool {
+    let is_here = match (plugins_dir.canonicalize(), folder.parent().map(Path::canonicalize)) {
+        (Ok(here), Some(Ok(parent))) => here == parent,
+        (Ok(_) | Err(_), Some(_) | None) => false,
     };
-    if folder.parent() != Some(&plugins_dir) {
-        let text = format!("{} is no folder of {}", folder.display(), plugins_dir.display());
+    let is_named = folder.file_name().and_then(|name| name.to_str()).is_some_and(is_installed);
+    let is_folder = match folder.symlink_metadata() {
+        Ok(metadata) => metadata.is_dir(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    is_here && is_named && is_folder
+}
+
+/// Removes an installed plugin's folder. One that is gone already is no error; one that no installation made is an
+/// error, and stays.
+pub fn remove(plugins_dir: &Path, folder: &Path) -> io::Result<()> {
+    if !is_own(plugins_dir, folder) {
+        let text = format!("{} was not made by an installation", folder.display());
         return Err(io::Error::other(text));
     }
     fs::create_dir_all(plugins_dir.join(STAGING))?;
-    let aside = nowhere_yet(&plugins_dir)?;
-    fs::rename(&folder, &aside)?;
-    copy::keep(&plugins_dir)?;
+    let aside = nowhere_yet(plugins_dir)?;
+    match fs::rename(folder, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    copy::keep(plugins_dir)?;
     fs::remove_dir_all(aside)
 }
 
