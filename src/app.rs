@@ -106,6 +106,7 @@ fn open_store(state_dir: &Path, upgrade: bool) -> anyhow::Result<Arc<Store>> {
     let path = path.display();
     match found {
         Found::Nothing => tracing::info!(%path, "made a database"),
+        Found::Emptied => tracing::error!(%path, "the database was empty; it was made anew"),
         Found::Whole => {}
         Found::Older { steps } => tracing::info!(%path, from = steps, "brought the database up to date"),
         Found::Damaged { moved_to, reason } => tracing::error!(

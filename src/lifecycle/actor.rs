@@ -13,6 +13,7 @@ use super::ending::Ending;
 use super::error::LifecycleError;
 use super::install;
 use super::inventory::{Installed, Inventory};
+use super::recovery;
 use super::removal::{self, Removal};
 use super::report::{self, Report};
 use super::row;
@@ -25,7 +26,7 @@ use crate::metrics::ReloadOutcome;
 use crate::package::staging;
 use crate::plugin::Plugin;
 use crate::record::Happening;
-use crate::store::{Change, Found, Note, NoteOutcome, PluginRow};
+use crate::store::{Change, Note, NoteOutcome};
 
 pub(super) struct Actor {
     source: Source,
@@ -70,11 +71,17 @@ impl Actor {
         let watched = source.watched();
         let config = Arc::new(config);
         let installed = install::directory(&config);
-        let rows = ground.store.plugins().await?;
+        let mut rows = ground.store.plugins().await?;
         // A gateway that is being replaced still runs plugins from what would go, and may be installing.
         if ground.store.report().is_alone {
             removal::finish(&ground.store, &installed, &rows).await?;
-            tidy(installed.clone(), &rows, &ground.store.report().found).await;
+            let folder = installed.clone();
+            if let Err(error) = blocking(move || staging::sweep(&folder)).await? {
+                tracing::warn!(%error, "what an earlier gateway left was not swept away");
+            }
+            if recovery::recover(&ground.store, &config, &installed, &rows).await? {
+                rows = ground.store.plugins().await?;
+            }
         }
         let entries = row::entries(&config, rows, &[]);
         let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
@@ -364,29 +371,4 @@ pub(super) async fn blocking<T: Send + 'static>(
 async fn is_ending(ends: &mut watch::Receiver<bool>) {
     // An error says that nobody is left who could say so.
     let _ = ends.wait_for(|ending| *ending).await;
-}
-
-/// Removes from the gateway's own folder what a gateway that was killed left in it. Folders of a database that is lost
-/// are not that: they are moved aside, for a backup of it wants them back.
-async fn tidy(installed: PathBuf, rows: &[PluginRow], found: &Found) {
-    let lost = match found {
-        Found::Whole | Found::Older { .. } => None,
-        Found::Nothing => Some("database-lost".to_owned()),
-        Found::Damaged { moved_to, .. } => {
-            moved_to.extension().map(|when| when.to_string_lossy().into_owned())
-        }
-    };
-    let keep: Vec<PathBuf> = rows.iter().map(|row| PathBuf::from(&row.installed.directory)).collect();
-    let tidied = tokio::task::spawn_blocking(move || match lost {
-        Some(suffix) => staging::set_aside(&installed, &suffix),
-        None => staging::sweep(&installed, &keep).map(|_| None),
-    });
-    match tidied.await {
-        Ok(Ok(Some(moved_to))) => {
-            let moved_to = moved_to.display();
-            tracing::error!(%moved_to, "plugins were installed that the database does not know; they were moved aside");
-        }
-        Ok(Err(error)) => tracing::warn!(%error, "what an earlier gateway left was not swept away"),
-        Ok(Ok(None)) | Err(_) => {}
-    }
 }

@@ -10,11 +10,12 @@ use tokio::runtime::Handle;
 use super::error::LifecycleError;
 use super::inventory::{Installed, Origin};
 use super::observe::Watcher;
+use super::recovery::LOST;
 use super::resolve::{Identity, Resolved, Surroundings, resolve};
 use crate::chain::{Generation, Lease, Member, MemberHook, sort};
 use crate::chat::pointers::BadPointer;
 use crate::config::{Config, Environment};
-use crate::hook::{BodyNeed, HookName, HookSpec, Mutates, OnFailure, Policy, When};
+use crate::hook::{BodyNeed, Endpoint, HookName, HookSpec, Mutates, OnFailure, Policy, When};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::package::{Manifest, Search};
@@ -189,6 +190,13 @@ fn decide(
             entry.wanted.accept(&resolved.package);
         }
         all.push(match resolved {
+            _ if entry.wanted.is_lost() => {
+                entry.wanted.error = Some(LOST.to_owned());
+                match entry.running.take() {
+                    Some(running) => Next::Carry(running),
+                    None => Next::Withhold(LOST.to_owned()),
+                }
+            }
             Some(Err(error)) if !entry.wanted.enabled => {
                 entry.wanted.error = Some(error.to_string());
                 Next::Off
@@ -298,7 +306,9 @@ fn hooks(
     if !wanted.enabled {
         return Ok(Vec::new());
     }
-    let Some(manifest) = manifest else { return refuse_everything(ground, wanted) };
+    let Some(manifest) = manifest.filter(|_| !wanted.is_lost()) else {
+        return refuse_everything(ground, wanted);
+    };
     let hooks = HookName::CALLED.into_iter().filter_map(|name| manifest.hooks.get(&name)).map(|spec| {
         MemberHook::new(spec.clone(), ground.metrics.hook(&manifest.name, spec.name)).map_err(|error| {
             LifecycleError::Invalid { errors: vec![format!("plugin '{}': {error}", manifest.name)] }
@@ -315,7 +325,7 @@ fn refuse_everything(ground: &Ground, wanted: &Installed) -> Result<Vec<MemberHo
         headers: Vec::new(),
         body: BodyNeed::None,
         mutates: Mutates { body: Vec::new(), headers: false, route: false },
-        when: When::default(),
+        when: When { endpoints: Endpoint::ALL.to_vec(), ..When::default() },
         timeout: limits::HOOK_TIMEOUT,
         on_failure: OnFailure::always(Policy::Closed),
         body_bytes_max: usize::MAX,

@@ -71,6 +71,10 @@ impl Actor {
         plan.due = (!anew.is_empty()).then_some(Due::Anew(anew));
         let targets: Vec<PathBuf> = staged.iter().map(|staged| staged.target().to_owned()).collect();
         let names: Vec<String> = taken.iter().map(|taken| taken.plugin.to_string()).collect();
+        // Written down before it is there: a folder without a row is one whose row was lost, or one that is to go.
+        let begun: Vec<Removal> = targets.iter().cloned().map(Removal::of_target).collect();
+        self.ground.store.apply(begun.iter().map(Removal::begin).collect(), None).await?;
+        plan.changes.splice(0..0, begun.iter().map(Removal::end));
         let placed =
             blocking(move || staged.into_iter().try_for_each(|staged| staged.commit().map(drop))).await?;
         let done = match placed {
@@ -80,7 +84,7 @@ impl Actor {
         let mut report = match done {
             Ok(report) => report,
             Err(error) => {
-                self.take_out(targets).await;
+                self.take_out(begun).await;
                 return Err(error);
             }
         };
@@ -98,15 +102,13 @@ impl Actor {
         Ok(InstallReport { report, plugins })
     }
 
-    /// Removes what was put in place for a state that did not come.
-    async fn take_out(&self, targets: Vec<PathBuf>) {
-        let is_wanted = |target: &PathBuf| self.entries.iter().any(|entry| entry.wanted.directory == *target);
-        // A process may still run from one that goes later.
-        let goes_later = |target: &PathBuf| self.removals.iter().any(|removal| removal.is_of(target));
-        for target in targets.into_iter().filter(|target| !is_wanted(target) && !goes_later(target)) {
-            // What is left is swept away at the next start.
-            let installed = self.installed.clone();
-            let _ = blocking(move || staging::remove(&installed, &target)).await;
+    /// Removes what was put in place for a state that did not come. A process may still run from a folder that goes
+    /// later.
+    async fn take_out(&mut self, begun: Vec<Removal>) {
+        for removal in begun {
+            if !self.removals.contains(&removal) {
+                self.remove_files(removal).await;
+            }
         }
     }
 

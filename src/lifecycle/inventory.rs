@@ -100,6 +100,11 @@ impl Installed {
         self.error = None;
     }
 
+    /// It is enabled, and nobody ever granted it anything: its row in the database was lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.origin == Origin::Stored && self.enabled && self.grants.is_none()
+    }
+
     /// What the chain is sorted by, before the name.
     pub fn rank(&self) -> i64 {
         self.position.unwrap_or(i64::from(self.priority))

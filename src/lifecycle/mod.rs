@@ -14,6 +14,7 @@ mod install;
 mod inventory;
 mod observe;
 mod order;
+mod recovery;
 mod removal;
 mod report;
 mod resolve;

@@ -37,6 +37,11 @@ impl Removal {
         staging::is_own(installed, &directory).then_some(Self { directory })
     }
 
+    /// A folder that an installation is about to make.
+    pub(super) fn of_target(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
     pub(super) fn is_of(&self, directory: &Path) -> bool {
         self.directory == directory
     }
@@ -44,6 +49,11 @@ impl Removal {
     /// To be written together with the change that lets the folder go.
     pub(super) fn begin(&self) -> Change {
         Change::BeginRemoval { directory: self.text() }
+    }
+
+    /// To be written when it is done, or when a plugin is wanted in the folder.
+    pub(super) fn end(&self) -> Change {
+        Change::EndRemoval { directory: self.text() }
     }
 
     /// What cannot be removed is told in the log, and tried again at the next start.
@@ -59,7 +69,7 @@ impl Removal {
             Ok(fate) => {
                 let action = if fate == Fate::Gone { "remove files" } else { "keep files" };
                 let note = By::Gateway.note(action, None, json!(self.text()));
-                let ended = store.apply(vec![Change::EndRemoval { directory: self.text() }], note).await;
+                let ended = store.apply(vec![self.end()], note).await;
                 ended.map(|()| fate).map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),

@@ -85,7 +85,7 @@ impl NoteOutcome {
 pub(super) fn commit(
     connection: &mut Connection,
     changes: &[Change],
-    note: &Note,
+    note: Option<&Note>,
     now: SystemTime,
 ) -> Result<(), StoreError> {
     connection.pragma_update(None, "synchronous", "full")?;
@@ -93,7 +93,9 @@ pub(super) fn commit(
     for change in changes {
         make(&transaction, change, millis(now))?;
     }
-    write_note(&transaction, note, millis(now))?;
+    if let Some(note) = note {
+        write_note(&transaction, note, millis(now))?;
+    }
     Ok(transaction.commit()?)
 }
 

@@ -66,12 +66,14 @@ impl Store {
         &self.report
     }
 
-    /// Makes all of `changes` and writes `note` into the audit, in one transaction; without changes the note alone.
+    /// Makes all of `changes` and writes `note`, if there is one, into the audit, in one transaction; without changes the
+    /// note alone.
     ///
     /// `Ok` says that it is on the disk. On an error nothing of it happened. Dropping the future does not take the
     /// changes back.
-    pub async fn apply(&self, changes: Vec<Change>, note: Note) -> Result<(), StoreError> {
+    pub async fn apply(&self, changes: Vec<Change>, note: impl Into<Option<Note>>) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
+        let note = note.into();
         self.queue.order(Order::Apply { changes, note, reply })?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }

@@ -49,6 +49,9 @@ pub struct Report {
 pub enum Found {
     /// Nothing: it was made.
     Nothing,
+    /// A file without a byte in it. A gateway that was killed at its first start leaves one, and so does whatever empties
+    /// a database.
+    Emptied,
     /// A whole one, of this version.
     Whole,
     /// A whole one with a schema of so few steps; it took the missing ones.
@@ -90,11 +93,13 @@ pub(super) fn open(dir: &Path, entry: Entry) -> Result<Opened, OpenError> {
             Some(Found::Damaged { moved_to, reason })
         }
     };
-    if file::length(&path).map_err(at(&path))?.is_none() {
+    let length = file::length(&path).map_err(at(&path))?;
+    if length.is_none() {
         file::make(&path).map_err(at(&path))?;
     }
     let (connection, steps) = connect(&path)?;
     let found = moved.unwrap_or(match steps {
+        0 if length == Some(0) => Found::Emptied,
         0 => Found::Nothing,
         steps if steps < schema::MIGRATIONS.len() => Found::Older { steps },
         _ => Found::Whole,

@@ -17,7 +17,7 @@ use crate::limits;
 pub(super) enum Order {
     Apply {
         changes: Vec<Change>,
-        note: Note,
+        note: Option<Note>,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
     /// Write the notes that are there.

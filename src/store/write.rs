@@ -18,7 +18,8 @@ pub(super) fn run(connection: Connection, lock: File, queue: &Queue) {
         match queue.next() {
             Work::Executions => writer.executions(),
             Work::Order(Order::Apply { changes, note, reply }) => {
-                let result = change::commit(&mut writer.connection, &changes, &note, SystemTime::now());
+                let result =
+                    change::commit(&mut writer.connection, &changes, note.as_ref(), SystemTime::now());
                 // Whoever ordered it may have gone; it is done all the same.
                 let _ = reply.send(result);
             }

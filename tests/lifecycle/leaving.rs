@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::api::{configure, done, install, plugin, put, scan, stamps, start, tell};
@@ -91,35 +91,4 @@ async fn an_end_waits_neither_for_a_slow_start_nor_for_what_is_queued_behind_it(
     for answer in calls.join_all().await {
         assert_eq!(answer.status(), 503, "{answer:?}");
     }
-}
-
-#[tokio::test]
-async fn what_was_installed_outlives_a_damaged_database_until_its_backup_is_back() {
-    let gateway = start().await;
-    put(&gateway, "next", &stamps("kept", "1.0.0"));
-    done(install(&gateway, "next", false).await);
-    done(tell(&gateway, "kept", "activate").await);
-    let state = gateway.folder().join("state");
-    let mut gateway = gateway;
-    gateway.signal(Signal::TERM);
-    gateway.exited().await;
-    let whole = std::fs::read(state.join("hookway.db")).unwrap();
-    std::fs::write(state.join("hookway.db"), "no database any more").unwrap();
-
-    let mut gateway = gateway.restart_ended().await;
-    let moved = gateway
-        .log
-        .message("plugins were installed that the database does not know; they were moved aside")
-        .await;
-    let names: Vec<Value> =
-        done(gateway.admin("GET", "/api/plugins").await)["plugins"].as_array().unwrap().clone();
-    assert_eq!(names.len(), 1, "{names:?}");
-    gateway.signal(Signal::TERM);
-    gateway.exited().await;
-
-    std::fs::write(state.join("hookway.db"), whole).unwrap();
-    std::fs::remove_dir_all(state.join("installed")).ok();
-    std::fs::rename(moved["moved_to"].as_str().unwrap(), state.join("installed")).unwrap();
-    let gateway = gateway.restart_ended().await;
-    assert_eq!(plugin(&gateway, "kept").await["observed"]["state"], "active");
 }

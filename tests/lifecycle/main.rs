@@ -16,6 +16,7 @@ mod processes;
 mod api;
 mod bad;
 mod crowd;
+mod database;
 mod ending;
 mod folders;
 mod grants;

@@ -1,8 +1,8 @@
 //! Installing a plugin: a copy is made beside the installed ones, judged there, and put in place by one rename.
 //!
 //! An installed folder is called `name@version-digest` and never changes: an upgrade is one more folder. Which of
-//! them is in force is the database's to say, so a crash at any moment leaves the old plugin or the new one, and
-//! [`sweep`] removes what no row names. What is given is read once: what was judged is what will run.
+//! them is in force is the database's to say, so a crash at any moment leaves the old plugin or the new one. What is
+//! given is read once: what was judged is what will run.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use self::sweep::{is_own, remove, set_aside, sweep};
+pub use self::sweep::{installed, is_own, named, remove, sweep};
 
 /// In the folder of installed plugins: what is not yet, or no longer, one of them.
 const STAGING: &str = ".staging";

@@ -15,55 +15,40 @@ pub(super) fn folder_name(package: &Package) -> String {
     format!("{}@{}-{}", package.manifest.name, package.manifest.version, package.digest.short())
 }
 
-/// Whether a name is one that [`folder_name`] gives. Folders that people put there are not called so.
-fn is_installed(name: &str) -> bool {
-    let Some((plugin, rest)) = name.split_once('@') else { return false };
-    let Some((version, digest)) = rest.rsplit_once('-') else { return false };
-    !plugin.is_empty()
+/// The plugin and its version in a name that [`folder_name`] gives. Folders that people put there are not called so.
+pub fn named(folder: &Path) -> Option<(&str, &str)> {
+    let (plugin, rest) = folder.file_name()?.to_str()?.split_once('@')?;
+    let (version, digest) = rest.rsplit_once('-')?;
+    let holds = !plugin.is_empty()
         && version.parse::<semver::Version>().is_ok()
         && digest.len() == 8
-        && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    holds.then_some((plugin, version))
 }
 
-/// Run at start, before anything is installed: removes what was being installed when the gateway last ended, and the
-/// installed folders that are not to be kept. Returns those. A folder that was never installed stays.
-pub fn sweep(plugins_dir: &Path, keep: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+/// Run at start, before anything is installed: removes what was being installed when the gateway last ended.
+pub fn sweep(plugins_dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(plugins_dir.join(STAGING)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The folders in `plugins_dir` that installations made, absolute and free of links, newest first.
+pub fn installed(plugins_dir: &Path) -> io::Result<Vec<PathBuf>> {
     let plugins_dir = match plugins_dir.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         found => found?,
     };
-    let keep: Vec<PathBuf> = keep.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
-    let mut removed = Vec::new();
+    let mut folders = Vec::new();
     for entry in fs::read_dir(&plugins_dir)? {
-        let entry = entry?;
-        let is_installed = entry.file_name().to_str().is_some_and(is_installed);
-        if is_installed && entry.file_type()?.is_dir() && !keep.contains(&entry.path()) {
-            remove(&plugins_dir, &entry.path())?;
-            removed.push(entry.path());
+        let folder = entry?.path();
+        if is_own(&plugins_dir, &folder) {
+            folders.push((folder.symlink_metadata()?.modified()?, folder));
         }
     }
-    match fs::remove_dir_all(plugins_dir.join(STAGING)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(removed),
-    }
-}
-
-/// Moves the whole folder out of the way if there are installed plugins in it, and returns where it is then. `suffix`
-/// becomes part of its name, with a number if that is taken.
-pub fn set_aside(plugins_dir: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
-    let entries = match fs::read_dir(plugins_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found?,
-    };
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
-    if !names.iter().any(|name| name.to_str().is_some_and(is_installed)) {
-        return Ok(None);
-    }
-    let numbered = (2..).map(|number| plugins_dir.with_extension(format!("{suffix}-{number}")));
-    let mut places = std::iter::once(plugins_dir.with_extension(suffix)).chain(numbered);
-    let Some(aside) = places.find(|place| !place.exists()) else { return Ok(None) };
-    fs::rename(plugins_dir, &aside)?;
-    Ok(Some(aside))
+    folders.sort();
+    Ok(folders.into_iter().rev().map(|(_, folder)| folder).collect())
 }
 
 /// Whether an installation made `folder`: it lies right in `plugins_dir`, has a name only installed folders have, and
@@ -73,12 +58,11 @@ pub fn is_own(plugins_dir: &Path, folder: &Path) -> bool {
         (Ok(here), Some(Ok(parent))) => here == parent,
         (Ok(_) | Err(_), Some(_) | None) => false,
     };
-    let is_named = folder.file_name().and_then(|name| name.to_str()).is_some_and(is_installed);
     let is_folder = match folder.symlink_metadata() {
         Ok(metadata) => metadata.is_dir(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
-    is_here && is_named && is_folder
+    is_here && is_folder && named(folder).is_some()
 }
 
 /// Removes an installed plugin's folder. One that is gone already is no error; one that no installation made is an

@@ -138,7 +138,7 @@ fn a_full_disk_refuses_a_change_whole_and_the_rest_is_read_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut connection = opening::open(dir.path(), Entry::Alone).unwrap().connection;
     let mut commit =
-        |changes: &[Change]| change::commit(&mut connection, changes, &note("x"), SystemTime::now());
+        |changes: &[Change]| change::commit(&mut connection, changes, Some(&note("x")), SystemTime::now());
     commit(&[insert("redact")]).unwrap();
     let large = Installed { manifest: "x".repeat(1 << 20), ..installed("guard") };
     let large = Change::Insert { installed: large, enabled: true, config: Map::new(), grants: Value::Null };
@@ -147,7 +147,7 @@ fn a_full_disk_refuses_a_change_whole_and_the_rest_is_read_on() {
     let mut connection = opening::open(dir.path(), Entry::Beside).unwrap().connection;
     let count: i64 = connection.query_row(pages, [], |row| row.get(0)).unwrap();
     connection.pragma_update_and_check(None, "max_page_count", count, |_| Ok(())).unwrap();
-    let error = change::commit(&mut connection, &[large], &note("x"), SystemTime::now()).unwrap_err();
+    let error = change::commit(&mut connection, &[large], Some(&note("x")), SystemTime::now()).unwrap_err();
     assert_eq!(error.to_string(), "its disk is full");
     let rows: i64 = connection.query_row("SELECT count(*) FROM plugins", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 1);
@@ -161,7 +161,7 @@ fn the_audit_keeps_its_newest_lines() {
     let fill = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
                 INSERT INTO audit (at, who, action, detail, outcome) SELECT i, '', '', '{}', '' FROM n";
     connection.execute(fill, [max + 7]).unwrap();
-    change::commit(&mut connection, &[], &note("last"), SystemTime::now()).unwrap();
+    change::commit(&mut connection, &[], Some(&note("last")), SystemTime::now()).unwrap();
     let sql = "SELECT count(*), max(id) FROM audit";
     let kept: (i64, i64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     assert_eq!(kept, (max, max + 8));

@@ -125,6 +125,14 @@ async fn a_damaged_database_is_moved_aside_and_told() {
 }
 
 #[tokio::test]
+async fn an_emptied_database_is_no_first_start() {
+    let root = tempfile::tempdir().unwrap();
+    let path = with_a_plugin(root.path()).await;
+    fs::write(&path, "").unwrap();
+    assert_eq!(open(root.path()).report().found, Found::Emptied);
+}
+
+#[tokio::test]
 async fn a_damaged_database_that_is_in_use_stays_where_it_is() {
     let root = tempfile::tempdir().unwrap();
     let path = with_a_plugin(root.path()).await;

@@ -1,0 +1,111 @@
+//! A database that is damaged, or has lost what was in it. No guard is lost by it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::api::{DIRS, chain, configure, done, install, plugin, put, scan, stamp, stamps, start, tell};
+use crate::harness::{Gateway, HELLO, Request};
+
+fn execute(database: &Path, sql: &str) {
+    let program =
+        "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.executescript(sys.argv[2])\nc.commit()\n";
+    assert!(Command::new("python3").args(["-c", program]).arg(database).arg(sql).status().unwrap().success());
+}
+
+/// A gateway with an installed and active plugin, ended; and its database.
+async fn ended_with_a_guard() -> (Gateway, std::path::PathBuf) {
+    let mut gateway = crate::plugins::start(DIRS, &[]).await;
+    put(&gateway, "next", &stamps("kept", "1.0.0"));
+    done(install(&gateway, "next", false).await);
+    done(tell(&gateway, "kept", "activate").await);
+    done(configure(&gateway, "kept", &json!({ "stamp": 4 })).await);
+    gateway.signal(Signal::TERM);
+    gateway.exited().await;
+    let database = gateway.folder().join("state/hookway.db");
+    (gateway, database)
+}
+
+async fn blocked(gateway: &Gateway) {
+    for path in ["/v1/chat/completions", "/v1/embeddings"] {
+        let answer = gateway.ask(&Request::post(path, HELLO)).await;
+        assert_eq!((answer.status(), answer.get("x-hookway-plugin")), (503, Some("kept")), "{answer:?}");
+    }
+    let notes = done(gateway.admin("GET", "/readyz").await)["notes"].to_string();
+    assert!(notes.contains("plugin 'kept' is broken") && notes.contains("database"), "{notes}");
+}
+
+#[tokio::test]
+async fn a_damaged_or_emptied_database_lets_nothing_pass_until_an_operator_decides() {
+    let empty: fn(&Path) = |database| {
+        fs::write(database, "").unwrap();
+        let _ = fs::remove_file(database.with_extension("db-wal"));
+    };
+    let damages: [fn(&Path); 4] = [
+        |database| fs::write(database, "no database any more").unwrap(),
+        |database| fs::remove_file(database).unwrap(),
+        empty,
+        |database| execute(database, "DELETE FROM plugins"),
+    ];
+    for (round, damage) in damages.into_iter().enumerate() {
+        let (gateway, database) = ended_with_a_guard().await;
+        damage(&database);
+        let gateway = gateway.restart_ended().await;
+        gateway.log.message("installed plugins are missing in the database; nothing passes until each is activated or uninstalled").await;
+        blocked(&gateway).await;
+        // It stays so, whatever else happens.
+        let gateway = gateway.restart().await;
+        blocked(&gateway).await;
+        done(gateway.admin("POST", "/api/reload").await);
+        blocked(&gateway).await;
+        if round % 2 == 0 {
+            let grant = json!({ "grant": true });
+            done(gateway.admin_json("POST", "/api/plugins/kept/activate", &grant).await);
+            assert_eq!(chain(&gateway).await, ["kept"]);
+        } else {
+            done(gateway.admin("DELETE", "/api/plugins/kept").await);
+            assert_eq!(chain(&gateway).await, Vec::<String>::new());
+            gateway.log.message("a folder was removed").await;
+        }
+        assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_database_keeps_what_was_found_by_a_scan_closed_too() {
+    let mut gateway = start().await;
+    put(&gateway, "plugins", &stamps("found", "1.0.0"));
+    scan(&gateway).await;
+    done(tell(&gateway, "found", "activate").await);
+    gateway.signal(Signal::TERM);
+    gateway.exited().await;
+    fs::write(gateway.folder().join("state/hookway.db"), "no database any more").unwrap();
+    let gateway = gateway.restart_ended().await;
+    let answer = gateway.ask(&Request::chat(HELLO)).await;
+    assert_eq!((answer.status(), answer.get("x-hookway-plugin")), (503, Some("found")), "{answer:?}");
+    done(gateway.admin_json("POST", "/api/plugins/found/activate", &json!({ "grant": true })).await);
+    assert_eq!(stamp(&gateway, "found").await, Some(0));
+}
+
+#[tokio::test]
+async fn a_backup_of_a_damaged_database_brings_back_what_was_wanted() {
+    let (gateway, database) = ended_with_a_guard().await;
+    let whole = fs::read(&database).unwrap();
+    fs::write(&database, "no database any more").unwrap();
+    let mut gateway = gateway.restart_ended().await;
+    blocked(&gateway).await;
+    gateway.signal(Signal::TERM);
+    gateway.exited().await;
+    for suffix in ["db-wal", "db-shm"] {
+        let _ = fs::remove_file(database.with_extension(suffix));
+    }
+    fs::write(&database, whole).unwrap();
+    let gateway = gateway.restart_ended().await;
+    let kept: Value = plugin(&gateway, "kept").await;
+    assert_eq!(kept["observed"]["state"], "active");
+    let config = done(gateway.admin("GET", "/api/plugins/kept/config").await)["config"].clone();
+    assert_eq!(config["stamp"], 4);
+}
