@@ -4,6 +4,7 @@
 //! floors; each imports only from floors below it.
 
 pub mod document;
+mod files;
 mod hash;
 pub mod hook;
 pub mod limits;

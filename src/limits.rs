@@ -183,8 +183,13 @@ pub const LAST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 pub const CUT_WAIT: Duration = Duration::from_secs(1);
 /// Reloads that wait while one is under way.
 pub const LIFECYCLE_EVENTS: usize = 16;
-/// How often the config file is looked at for a change.
+/// How often the config file is looked at for a change. It is read once it was the same for such a period: an editor or
+/// a copy that is writing it is not overtaken.
 pub const CONFIG_WATCH_PERIOD: Duration = Duration::from_secs(1);
+/// Reading the config file, which may lie on a file system of another machine. Operators wait behind it.
+pub const CONFIG_READ_WAIT: Duration = Duration::from_secs(10);
+/// A file that a config names: a certificate chain, a key, a token. A real one has a few KiB.
+pub const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
 /// A config file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// A `plugin.json`. The longest config schema and a page of description fit many times.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::rand::{GetRandomFlags, getrandom};
 use subtle::ConstantTimeEq;
 
+use crate::{files, limits};
+
 /// The variable that holds the token, if set.
 pub const ENV: &str = "HOOKWAY_ADMIN_TOKEN";
 /// The file in the state folder that is made otherwise.
@@ -104,7 +106,8 @@ pub fn find(
 }
 
 fn read(path: &Path) -> Result<Token, TokenError> {
-    let text = fs::read_to_string(path).map_err(|error| TokenError::File { path: path.to_owned(), error })?;
+    let text = files::text(path, limits::NAMED_FILE_BYTES_MAX);
+    let text = text.map_err(|error| TokenError::File { path: path.to_owned(), error })?;
     Token::new(&text, || path.display().to_string())
 }
 
@@ -200,6 +203,10 @@ mod tests {
         assert!(error(Some(" "), None).starts_with("HOOKWAY_ADMIN_TOKEN holds no token"));
         assert!(error(Some("two words"), None).starts_with("HOOKWAY_ADMIN_TOKEN holds no token"));
         assert!(error(None, Some(&root.path().join("none"))).contains("No such file"));
+        let pipe = root.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(error(None, Some(&pipe)).ends_with("pipe: it is not a file"));
         fs::write(root.path().join(FILE), "secret").unwrap();
         fs::set_permissions(root.path().join(FILE), fs::Permissions::from_mode(0o644)).unwrap();
         let exposed = error(None, None);

@@ -74,6 +74,6 @@ impl Gateway {
         if self.is_draining() {
             return Readiness { ready: false, notes: vec!["the gateway is shutting down".to_owned()] };
         }
-        readiness(&self.published.lease())
+        readiness(&self.published.lease(), &self.lifecycle.inventory().config_file)
     }
 }

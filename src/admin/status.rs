@@ -9,9 +9,9 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiError, ChangeReport, Gateway};
+use super::{ApiError, ChangeReport, Gateway, rfc3339};
 use crate::hook::HookName;
-use crate::lifecycle::{By, Readiness};
+use crate::lifecycle::{By, ConfigFile, Readiness, RefusedConfig};
 use crate::metrics::SandboxLevel;
 use crate::plugin::Plugin;
 
@@ -20,7 +20,7 @@ use crate::plugin::Plugin;
 #[serde(rename_all = "camelCase")]
 #[schema(examples(json!({
     "version": "0.1.0", "protocols": [1], "uptimeSeconds": 86400, "draining": false, "sandbox": "process",
-    "generation": 3, "upstreams": ["openai"], "plugins": [{
+    "generation": 3, "config": {"file": "/etc/hookway/hookway.toml", "refused": null, "takenAway": []}, "upstreams": ["openai"], "plugins": [{
         "name": "redact", "version": "1.0.0", "state": "active", "hooks": ["onRequest"], "pid": 4711, "restarts": 0,
         "reason": null
     }]
@@ -36,9 +36,46 @@ pub struct Status {
     sandbox: &'static str,
     /// The published one.
     generation: u64,
+    config: ConfigFileView,
     upstreams: Vec<String>,
     /// Those of the chain, in its order.
     plugins: Vec<PluginLine>,
+}
+
+/// Where the configuration comes from, and what its last reloads came to.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConfigFileView {
+    /// Null: the built-in configuration.
+    file: Option<String>,
+    /// What is on the disk was refused, and what was read before serves on. Null: it is in force.
+    refused: Option<RefusedConfigView>,
+    /// Plugins that the last reload took out of the chain.
+    taken_away: Vec<String>,
+}
+
+/// A configuration that was not taken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RefusedConfigView {
+    #[schema(format = DateTime)]
+    at: String,
+    /// Each with its file, line and column, where it has one.
+    errors: Vec<String>,
+}
+
+impl From<&ConfigFile> for ConfigFileView {
+    fn from(config: &ConfigFile) -> Self {
+        let ConfigFile { path, refused, taken_away } = config;
+        let refused = refused.as_ref().map(|RefusedConfig { at, errors }| RefusedConfigView {
+            at: rfc3339::written(*at),
+            errors: errors.clone(),
+        });
+        Self {
+            file: path.as_ref().map(|path| path.display().to_string()),
+            refused,
+            taken_away: taken_away.clone(),
+        }
+    }
 }
 
 /// A plugin of the chain.
@@ -96,6 +133,7 @@ impl Gateway {
             draining: self.is_draining(),
             sandbox: SandboxLevel::Process.as_str(),
             generation: generation.number,
+            config: (&self.lifecycle.inventory().config_file).into(),
             upstreams: generation.upstreams.iter().map(|upstream| upstream.name().to_string()).collect(),
             plugins: generation.members.iter().map(|member| PluginLine::of(&member.hook)).collect(),
         }

@@ -1,14 +1,12 @@
 //! From a file, a text or nothing to a checked [`Config`].
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::place::Place;
 use super::{Config, Environment, Errors, PluginEntry, plugin, route, server, upstream};
 use crate::document::{Document, Section};
-use crate::limits;
+use crate::{files, limits};
 
 /// The environment of this process, without the variables that are no text.
 pub fn environment_of_this_process() -> Environment {
@@ -28,21 +26,45 @@ pub fn load_with_plugins(
     path: &Path,
     environment: &Environment,
 ) -> (Result<Config, Errors>, Vec<PluginEntry>) {
-    let file_name = path.display().to_string();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match bounded_text(path).and_then(|text| Ok((text, folder.canonicalize()?))) {
-        Ok((text, base_dir)) => read(&text, &file_name, &Place { base_dir: &base_dir, environment }),
-        Err(error) => (Err(Errors::of_file(file_name, format!("cannot be read: {error}"))), Vec::new()),
+    match ConfigText::read(path) {
+        Ok(text) => text.parse_with_plugins(environment),
+        Err(errors) => (Err(errors), Vec::new()),
     }
 }
 
-fn bounded_text(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(limits::CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > limits::CONFIG_BYTES_MAX {
-        return Err(std::io::Error::other(format!("larger than {} bytes", limits::CONFIG_BYTES_MAX)));
+/// A config file as it was read.
+pub struct ConfigText {
+    file_name: String,
+    text: String,
+    /// What relative paths start from: absolute and free of links.
+    base_dir: PathBuf,
+}
+
+impl ConfigText {
+    pub fn read(path: &Path) -> Result<Self, Errors> {
+        let file_name = path.display().to_string();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let read =
+            files::text(path, limits::CONFIG_BYTES_MAX).and_then(|text| Ok((text, folder.canonicalize()?)));
+        match read {
+            Ok((text, base_dir)) => Ok(Self { file_name, text, base_dir }),
+            Err(error) => Err(Errors::of_file(file_name, format!("cannot be read: {error}"))),
+        }
     }
-    Ok(text)
+
+    /// Nothing in it says anything: it has no lines, or comments alone.
+    pub fn is_empty(&self) -> bool {
+        self.text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'))
+    }
+
+    pub fn parse(&self, environment: &Environment) -> Result<Config, Errors> {
+        self.parse_with_plugins(environment).0
+    }
+
+    fn parse_with_plugins(&self, environment: &Environment) -> (Result<Config, Errors>, Vec<PluginEntry>) {
+        let Self { file_name, text, base_dir } = self;
+        read(text, file_name, &Place { base_dir, environment })
+    }
 }
 
 /// Reads the text of a config file. `base_dir`, absolute and free of links, is what relative paths start from.

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::diff::{Changes, Difference, diff};
-pub use self::load::{environment_of_this_process, load, load_with_plugins, parse};
+pub use self::load::{ConfigText, environment_of_this_process, load, load_with_plugins, parse};
 pub use crate::document::{Errors, Position};
 use crate::limits;
 

@@ -1,14 +1,11 @@
 //! Where a config file stands: what its paths start from and which environment it sees.
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::Environment;
 use crate::document::{Node, Wrong, parsed};
-
-/// A certificate chain, a key, a token. A real one has a few KiB.
-const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
+use crate::{files, limits};
 
 pub(super) struct Place<'e> {
     pub(super) base_dir: &'e Path,
@@ -74,15 +71,13 @@ fn under(base: &Path, relative: &Path) -> PathBuf {
 }
 
 fn file_text(path: &Path) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}; write the path of a file");
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err("is not a file; write the path of one".to_owned());
+    match files::bytes(path, limits::NAMED_FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err("is not a file; write the path of one".to_owned())
+        }
+        Err(error) => Err(format!("cannot be read: {error}; write the path of a file")),
     }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(NAMED_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

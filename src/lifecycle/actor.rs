@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::build::{self, Built, Due, Entry, Ground};
 use super::ending::Ending;
 use super::error::LifecycleError;
 use super::install;
-use super::inventory::{Installed, Inventory};
+use super::inventory::{ConfigFile, Installed, Inventory};
 use super::recovery;
 use super::removal::{self, Removal};
 use super::report::{self, Report};
 use super::row;
-use super::source::{Source, Watched};
+use super::source::{Source, Stamp, Watch};
 use super::{By, Command};
 use crate::chain::{Generation, Published};
 use crate::config::{Config, diff};
@@ -30,7 +31,9 @@ use crate::store::{Change, Note, NoteOutcome};
 
 pub(super) struct Actor {
     source: Source,
-    watched: Watched,
+    watch: Watch,
+    /// What the last reloads came to, for operators.
+    config_file: ConfigFile,
     pub(super) ground: Ground,
     pub(super) config: Arc<Config>,
     /// Where installed plugins lie, from the first start to the end: a changed `[state] dir` takes a restart.
@@ -68,7 +71,8 @@ impl Actor {
         commands: mpsc::WeakSender<Command>,
         ends: watch::Receiver<bool>,
     ) -> Result<Self, LifecycleError> {
-        let watched = source.watched();
+        let watch = Watch::new(source.stamp());
+        let config_file = ConfigFile { path: source.path.clone(), ..ConfigFile::default() };
         let config = Arc::new(config);
         let installed = install::directory(&config);
         let mut rows = ground.store.plugins().await?;
@@ -99,7 +103,8 @@ impl Actor {
         let published = Arc::new(Published::new(built.generation));
         let actor = Self {
             source,
-            watched,
+            watch,
+            config_file,
             generations: vec![Arc::downgrade(&published.lease())],
             ground,
             config,
@@ -129,6 +134,8 @@ impl Actor {
         let mut tick = tokio::time::interval(limits::CONFIG_WATCH_PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ends = self.ends.clone();
+        // Its file system may take its time to answer, and nothing waits for it.
+        let mut look: Option<JoinHandle<Stamp>> = None;
         loop {
             tokio::select! {
                 biased;
@@ -137,12 +144,18 @@ impl Actor {
                     Some(command) => self.obey(command).await,
                     None => break,
                 },
+                Some(stamp) = looked(&mut look) => {
+                    if self.watch.saw(stamp) {
+                        // Told in the log; the old generation serves on.
+                        let _ = self.reload(By::File).await;
+                    }
+                }
                 _ = tick.tick() => {
                     self.forget_the_gone();
                     self.count_generations();
-                    if self.config.watch && self.source.has_changed(&self.watched) {
-                        // Told in the log; the old generation serves on.
-                        let _ = self.reload(By::File).await;
+                    if self.config.watch && look.is_none() {
+                        let source = self.source.clone();
+                        look = Some(tokio::task::spawn_blocking(move || source.stamp()));
                     }
                 }
             }
@@ -175,7 +188,6 @@ impl Actor {
     }
 
     async fn reload(&mut self, by: By) -> Result<Report, LifecycleError> {
-        self.watched = self.source.watched();
         let result = self.read_and_publish(by).await;
         let outcome = match &result {
             Ok(report) if report.changed => ReloadOutcome::Applied,
@@ -188,11 +200,34 @@ impl Actor {
             Ok(Report { generation, changes, .. }) => tracing::info!(why, generation, ?changes, "reloaded"),
             Err(error) => tracing::error!(why, %error, "reload refused, nothing changed"),
         }
+        self.config_file.read(&result);
+        if !self.config_file.taken_away.is_empty() {
+            let plugins = self.config_file.taken_away.join(", ");
+            tracing::warn!(why, plugins, "a reload took plugins out of the chain");
+        }
+        self.tell();
         result
     }
 
+    /// The file's configuration. An end waits for no file system, and neither do operators for long.
+    async fn read(&mut self) -> Result<Arc<Config>, LifecycleError> {
+        let (source, present) = (self.source.clone(), self.config.clone());
+        let reading = blocking(move || (source.stamp(), source.reload(&present)));
+        let mut ends = self.ends.clone();
+        let (stamp, config) = tokio::select! {
+            read = tokio::time::timeout(limits::CONFIG_READ_WAIT, reading) => read.unwrap_or_else(|_| {
+                let seconds = limits::CONFIG_READ_WAIT.as_secs();
+                let problem = format!("the configuration file could not be read within {seconds} s");
+                Err(LifecycleError::Invalid { errors: vec![problem] })
+            })?,
+            () = is_ending(&mut ends) => return Err(LifecycleError::ShuttingDown),
+        };
+        self.watch = Watch::new(stamp);
+        config.map(Arc::new).map_err(LifecycleError::invalid)
+    }
+
     async fn read_and_publish(&mut self, by: By) -> Result<Report, LifecycleError> {
-        let config = Arc::new(self.source.load().map_err(LifecycleError::invalid)?);
+        let config = self.read().await?;
         let changes = diff(&self.config, &config);
         let entries = row::entries(&config, self.ground.store.plugins().await?, &self.entries);
         let built = self.build(&config, entries, &Due::Managed).await?;
@@ -201,25 +236,25 @@ impl Actor {
             && self.published.lease().has_the_chain_of(&built.generation)
         {
             self.entries = built.entries;
-            self.tell();
-            return Ok(Report { generation: self.generation(), changed: false, changes: Vec::new() });
+            return Ok(self.unchanged());
         }
         let started: Vec<String> =
             built.started.iter().map(|running| running.plugin.name().to_owned()).collect();
         let sentences = report::sentences(&changes, &started);
-        self.commit(built, Vec::new(), by.note("reload", None, json!(sentences)), &sentences).await?;
+        let note = by.note("reload", None, json!(sentences));
+        let taken_away = self.commit(built, Vec::new(), note, &sentences).await?;
         self.config = config;
-        Ok(Report { generation: self.generation(), changed: true, changes: sentences })
+        Ok(Report { generation: self.generation(), changed: true, changes: sentences, taken_away })
     }
 
     /// Makes `plan` true, or changes nothing. The audit keeps `note` either way.
     pub(super) async fn carry_out(&mut self, plan: Plan, note: Note) -> Result<Report, LifecycleError> {
         let sentences = plan.sentences.clone();
         match self.try_to_carry_out(plan, note.clone()).await {
-            Ok(()) => {
+            Ok(taken_away) => {
                 let generation = self.generation();
                 tracing::info!(why = note.who, generation, changes = ?sentences, "changed");
-                Ok(Report { generation, changed: true, changes: sentences })
+                Ok(Report { generation, changed: true, changes: sentences, taken_away })
             }
             Err(error) => {
                 let detail = json!({ "error": error.to_string() });
@@ -232,7 +267,8 @@ impl Actor {
         }
     }
 
-    async fn try_to_carry_out(&mut self, plan: Plan, note: Note) -> Result<(), LifecycleError> {
+    /// The plugins that left the chain by it.
+    async fn try_to_carry_out(&mut self, plan: Plan, note: Note) -> Result<Vec<String>, LifecycleError> {
         let Plan { entries, due, changes, sentences } = plan;
         match due {
             Some(due) => {
@@ -243,7 +279,7 @@ impl Actor {
                 self.ground.store.apply(changes, note).await?;
                 self.entries = entries;
                 self.tell();
-                Ok(())
+                Ok(Vec::new())
             }
         }
     }
@@ -258,14 +294,14 @@ impl Actor {
         build::build(&self.ground, config.clone(), old.number + 1, Some(&old), entries, due).await
     }
 
-    /// Publishes what was built once it is ready and written down.
+    /// Publishes what was built once it is ready and written down. Returns the plugins that left the chain by it.
     async fn commit(
         &mut self,
         built: Built,
         changes: Vec<Change>,
         note: Note,
         sentences: &[String],
-    ) -> Result<(), LifecycleError> {
+    ) -> Result<Vec<String>, LifecycleError> {
         let mut ends = self.ends.clone();
         let failures = tokio::select! {
             biased;
@@ -281,13 +317,14 @@ impl Actor {
             built.started.iter().for_each(|running| self.ending.retire(running, Duration::ZERO));
             return Err(error);
         }
-        self.publish(built);
+        let taken_away = self.publish(built);
         let generation = self.generation();
         self.ground.live.publish(|| Happening::Chain { generation, changes: sentences.to_vec() });
-        Ok(())
+        Ok(taken_away)
     }
 
-    fn publish(&mut self, built: Built) {
+    /// Returns the plugins that are no longer in the chain.
+    fn publish(&mut self, built: Built) -> Vec<String> {
         let Built { generation, entries, started } = built;
         let (number, drain) = (generation.number, generation.config.plugins.drain);
         let old = self.published.publish(generation);
@@ -309,6 +346,9 @@ impl Actor {
         self.ground.metrics.published(number);
         self.forget_the_gone();
         self.tell();
+        let stays = |name: &str| new.members.iter().any(|member| *member.name == *name);
+        let gone = old.members.iter().filter(|member| !stays(&member.name));
+        gone.map(|member| member.name.to_string()).collect()
     }
 
     /// Shows everybody what there is now.
@@ -316,7 +356,12 @@ impl Actor {
         self.count_generations();
         let mut plugins: Vec<Installed> = self.entries.iter().map(Entry::shown).collect();
         plugins.sort_by(|a, b| (a.rank(), &a.name).cmp(&(b.rank(), &b.name)));
-        self.inventory.send_replace(Arc::new(Inventory { generation: self.generation(), plugins }));
+        let config_file = self.config_file.clone();
+        self.inventory.send_replace(Arc::new(Inventory {
+            generation: self.generation(),
+            plugins,
+            config_file,
+        }));
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -358,6 +403,13 @@ impl Actor {
             self.remove_files(removal).await;
         }
     }
+}
+
+/// The look at the file that is under way. Cancel safe: it stays under way. None: there was none, or the runtime ends.
+async fn looked(look: &mut Option<JoinHandle<Stamp>>) -> Option<Stamp> {
+    let stamp = look.as_mut()?.await.ok();
+    *look = None;
+    stamp
 }
 
 /// Runs what may block on files away from the threads that answer operators.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
+use super::actor::blocking;
 use super::error::LifecycleError;
 use super::inventory::{Installed, Origin};
 use super::observe::Watcher;
@@ -115,7 +116,7 @@ pub(super) async fn build(
     mut entries: Vec<Entry>,
     due: &Due,
 ) -> Result<Built, LifecycleError> {
-    let upstreams = upstreams(ground, &config, old)?;
+    let upstreams = upstreams(ground, &config, old).await?;
     let resolved = read(ground, &entries, due).await?;
     let next = decide(&mut entries, resolved, due)?;
     let manifests: Vec<_> = entries.iter().zip(&next).map(|(entry, next)| next.manifest(entry)).collect();
@@ -171,10 +172,10 @@ async fn read(
         sdk: ground.sdk.clone(),
         environment: ground.environment.clone(),
     };
-    let reading = tokio::task::spawn_blocking(move || {
+    blocking(move || {
         wanted.iter().map(|wanted| wanted.as_ref().map(|wanted| resolve(wanted, &around))).collect()
-    });
-    reading.await.map_err(|_| LifecycleError::ShuttingDown)
+    })
+    .await
 }
 
 /// All that is wrong is told at once.
@@ -244,7 +245,8 @@ impl Due {
     }
 }
 
-fn upstreams(
+/// Those that stay the same keep their connections. A new one reads the authorities it trusts, which blocks.
+async fn upstreams(
     ground: &Ground,
     config: &Config,
     old: Option<&Lease<Plugin>>,
@@ -252,11 +254,14 @@ fn upstreams(
     let known = |settings: &crate::config::Upstream| {
         old?.upstreams.iter().find(|upstream| *upstream.settings == *settings).cloned()
     };
-    let made: Result<Vec<Upstream>, String> = config
-        .upstreams
-        .iter()
-        .map(|settings| known(settings).map_or_else(|| Upstream::new(settings.clone(), &ground.metrics), Ok))
-        .collect();
+    let wanted: Vec<_> =
+        config.upstreams.iter().map(|settings| known(settings).ok_or_else(|| settings.clone())).collect();
+    let metrics = ground.metrics.clone();
+    let made: Result<Vec<Upstream>, String> = blocking(move || {
+        let made = wanted.into_iter();
+        made.map(|wanted| wanted.or_else(|settings| Upstream::new(settings, &metrics))).collect()
+    })
+    .await?;
     made.map_err(|problem| LifecycleError::Invalid { errors: vec![problem] })
 }
 

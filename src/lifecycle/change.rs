@@ -175,7 +175,7 @@ impl Actor {
     }
 
     pub(super) fn unchanged(&self) -> Report {
-        Report { generation: self.generation(), changed: false, changes: Vec::new() }
+        Report { generation: self.generation(), changed: false, changes: Vec::new(), taken_away: Vec::new() }
     }
 }
 

@@ -36,7 +36,7 @@ use crate::store::{Note, NoteOutcome};
 
 pub use build::Ground;
 pub use error::LifecycleError;
-pub use inventory::{Installed, Inventory, Observed, Origin};
+pub use inventory::{ConfigFile, Installed, Inventory, Observed, Origin, RefusedConfig};
 pub use report::{InstallReport, InstalledPlugin, Readiness, Refused, Report, ScanReport, readiness};
 pub use source::Source;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::inventory::ConfigFile;
 use crate::chain::Generation;
 use crate::config::Changes;
 use crate::plugin::{Plugin, PluginState};
@@ -18,6 +19,8 @@ pub struct Report {
     pub changed: bool,
     /// What is different, one sentence each.
     pub changes: Vec<String>,
+    /// Plugins that requests no longer pass.
+    pub taken_away: Vec<String>,
 }
 
 /// What an installation did.
@@ -71,15 +74,16 @@ pub struct Readiness {
     pub notes: Vec<String>,
 }
 
-/// A plugin that is not up costs its own verdict and no more, so it is told and the gateway stays ready.
-pub fn readiness(generation: &Generation<Plugin>) -> Readiness {
-    let notes = generation.members.iter().filter_map(|member| {
+/// A plugin that is not up costs its own verdict and no more, so it is told and the gateway stays ready. So it does with
+/// a configuration file that is refused: the one before it serves.
+pub fn readiness(generation: &Generation<Plugin>, config_file: &ConfigFile) -> Readiness {
+    let plugins = generation.members.iter().filter_map(|member| {
         let status = member.hook.status();
         let reason = status.reason.map_or(String::new(), |reason| format!(": {reason}"));
         (status.state != PluginState::Active)
             .then(|| format!("plugin '{}' is {}{reason}", member.name, status.state.as_str()))
     });
-    Readiness { ready: true, notes: notes.collect() }
+    Readiness { ready: true, notes: config_file.notes().chain(plugins).collect() }
 }
 
 /// `started` are names of plugins that were started anew.

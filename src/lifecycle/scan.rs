@@ -8,7 +8,7 @@ use super::By;
 use super::actor::{Actor, Plan, blocking};
 use super::build::Entry;
 use super::error::LifecycleError;
-use super::inventory::Origin;
+use super::inventory::{Installed, Origin};
 use super::report::{Refused, ScanReport};
 use super::row;
 use crate::package::{self, Found, Package};
@@ -17,9 +17,10 @@ use crate::store::Change;
 impl Actor {
     pub(super) async fn scan(&mut self, by: By) -> Result<ScanReport, LifecycleError> {
         let dirs = self.config.plugins.dirs.clone();
-        let found = blocking(move || package::scan(&dirs)).await?;
+        let known: Vec<Installed> = self.entries.iter().map(|entry| entry.wanted.clone()).collect();
+        let (found, vanished) = blocking(move || (package::scan(&dirs), vanished(&known))).await?;
         let mut plan = self.plan();
-        let mut report = ScanReport { vanished: plan.vanished(), ..ScanReport::default() };
+        let mut report = ScanReport { vanished, ..ScanReport::default() };
         // What was uninstalled and is still used is not found again.
         let is_to_go = |dir: &Path| self.removals.iter().any(|removal| removal.is_of(dir));
         for Found { dir, result } in found.into_iter().filter(|found| !is_to_go(&found.dir)) {
@@ -47,13 +48,13 @@ fn refused(path: PathBuf, errors: impl IntoIterator<Item = String>) -> Refused {
     Refused { path, errors: errors.into_iter().collect() }
 }
 
-impl Plan {
-    fn vanished(&self) -> Vec<String> {
-        let stored = self.entries.iter().filter(|entry| entry.wanted.origin == Origin::Stored);
-        let gone = stored.filter(|entry| !entry.wanted.directory.exists());
-        gone.map(|entry| entry.wanted.name.to_string()).collect()
-    }
+/// Blocks.
+fn vanished(known: &[Installed]) -> Vec<String> {
+    let stored = known.iter().filter(|plugin| plugin.origin == Origin::Stored);
+    stored.filter(|plugin| !plugin.directory.exists()).map(|plugin| plugin.name.to_string()).collect()
+}
 
+impl Plan {
     /// Files the next start of a known plugin is to take, or a new plugin.
     fn found(&mut self, dir: PathBuf, package: &Package, report: &mut ScanReport) {
         let name = package.manifest.name.clone();

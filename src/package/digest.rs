@@ -1,7 +1,6 @@
 //! The sum of a plugin folder: equal sums mean that the same plugin would run.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::tree::{Member, Tree};
-use crate::limits;
+use crate::{files, limits};
 
 /// SHA-256 over the paths and contents of a folder.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,7 +67,7 @@ fn add(sum: &mut Sha256, bytes: &[u8]) {
 
 /// The length of a file is known once it is read, so here it stands behind the content's own sum.
 fn add_file(sum: &mut Sha256, path: &Path, bytes_left: &mut u64) -> io::Result<()> {
-    let mut file = File::open(path)?.take(*bytes_left + 1);
+    let mut file = files::open(path)?.take(*bytes_left + 1);
     let mut content = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     let mut length: u64 = 0;

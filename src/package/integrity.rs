@@ -1,6 +1,5 @@
 //! `integrity`: the sum of the entry file, as OmniRoute's manifests may state it. One that is stated has to be right.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Program;
 use crate::document::{Section, parsed};
-use crate::limits;
+use crate::{files, limits};
 
 const KEY: &str = "integrity";
 const KIND: &str = "sha256-";
@@ -49,7 +48,7 @@ fn sum(text: &str) -> Result<String, String> {
 }
 
 fn sum_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?.take(limits::PACKAGE_FILE_BYTES_MAX);
+    let mut file = files::open(path)?.take(limits::PACKAGE_FILE_BYTES_MAX);
     let mut sum = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     loop {

@@ -3,12 +3,8 @@
 //!
 //! Whoever is given a folder, whether by configuration, scan, command or call, has it judged by [`load`] alone.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
 
 pub use self::config_schema::{ConfigProblem, ConfigSchema};
 pub use self::digest::Digest;
@@ -20,7 +16,7 @@ pub use self::schema::manifest_schema;
 use self::tree::{Fault, Tree};
 use crate::document::Document;
 pub use crate::document::Errors;
-use crate::limits;
+use crate::{files, limits};
 
 mod config_schema;
 mod digest;
@@ -108,27 +104,10 @@ fn read_manifest(dir: &Path, shown: &Path) -> Result<(Manifest, Program, String)
 }
 
 fn manifest_text(dir: &Path) -> io::Result<String> {
-    let too_large = || io::Error::other(format!("larger than {} bytes", limits::MANIFEST_BYTES_MAX));
     // What it says is told to whoever asks, so it may be no other file of this machine.
     let path = dir.join(MANIFEST_FILE).canonicalize()?;
     if !path.starts_with(dir) {
         return Err(io::Error::other("it is a link that leaves the folder; put the file itself there"));
     }
-    // A pipe in its place must not be waited for.
-    let mut file =
-        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    if metadata.len() > limits::MANIFEST_BYTES_MAX {
-        return Err(too_large());
-    }
-    let mut text = String::new();
-    Read::by_ref(&mut file).take(limits::MANIFEST_BYTES_MAX + 1).read_to_string(&mut text)?;
-    // It may have grown since.
-    if text.len() as u64 > limits::MANIFEST_BYTES_MAX {
-        return Err(too_large());
-    }
-    Ok(text)
+    files::text(&path, limits::MANIFEST_BYTES_MAX)
 }

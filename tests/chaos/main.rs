@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod config_file;
 mod dying;
 mod errors;
 mod failing;

@@ -35,7 +35,8 @@ async fn a_reload_starts_what_is_new_keeps_what_is_not_and_ends_what_is_gone() {
     let [kept, old] = [ready(&gateway.log, "stays", 1).await, ready(&gateway.log, "answers", 1).await];
     assert_eq!(stamp(&gateway).await, 1);
     let report = reload(&gateway, "", &[stays.clone(), answers(2)]).await;
-    let expected = json!({"generation": 2, "changed": true, "changes": ["plugin 'answers' changed"]});
+    let expected =
+        json!({"generation": 2, "changed": true, "changes": ["plugin 'answers' changed"], "takenAway": []});
     assert_eq!((report.status(), report.json()), (200, expected));
     assert_eq!(stamp(&gateway).await, 2);
     let new = ready(&gateway.log, "answers", 2).await;
@@ -56,7 +57,7 @@ async fn a_reload_of_the_same_changes_nothing() {
     let gateway = start("", &[answers(1)]).await;
     let before = ready(&gateway.log, "answers", 1).await;
     let report = reload(&gateway, "", &[answers(1)]).await.json();
-    assert_eq!(report, json!({"generation": 1, "changed": false, "changes": []}));
+    assert_eq!(report, json!({"generation": 1, "changed": false, "changes": [], "takenAway": []}));
     assert_eq!(children(&gateway), [before].into());
 }
 

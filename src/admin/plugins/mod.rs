@@ -36,7 +36,10 @@ pub struct Change {
 
 /// What an uninstallation, a reload or a new order did.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[schema(examples(json!({"generation": 4, "changed": true, "changes": ["plugin 'redact' was uninstalled"]})))]
+#[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "generation": 4, "changed": true, "changes": ["plugin 'redact' uninstalled"], "takenAway": ["redact"]
+})))]
 pub struct ChangeReport {
     /// The published generation.
     generation: u64,
@@ -44,6 +47,8 @@ pub struct ChangeReport {
     changed: bool,
     /// What is different, one sentence each.
     changes: Vec<String>,
+    /// Plugins that requests passed before and no longer pass.
+    taken_away: Vec<String>,
 }
 
 /// What an installation did.
@@ -94,8 +99,8 @@ pub(super) struct RefusedView {
 
 impl From<Report> for ChangeReport {
     fn from(report: Report) -> Self {
-        let Report { generation, changed, changes } = report;
-        Self { generation, changed, changes }
+        let Report { generation, changed, changes, taken_away } = report;
+        Self { generation, changed, changes, taken_away }
     }
 }
 
@@ -152,7 +157,7 @@ impl Gateway {
         let installed = |InstalledPlugin { name, replaced, .. }: InstalledPlugin| {
             Ok(InstalledView { replaced, plugin: self.plugin(&name)? })
         };
-        let Report { generation, changed, changes } = report.report;
+        let Report { generation, changed, changes, taken_away: _ } = report.report;
         let plugins = report.plugins.into_iter().map(installed).collect::<Result<_, ApiError>>()?;
         Ok(Installation { generation, changed, changes, plugins })
     }
@@ -178,7 +183,7 @@ impl Gateway {
     }
 
     fn changed(&self, name: &str, report: Report) -> Result<Change, ApiError> {
-        let Report { generation, changed, changes } = report;
+        let Report { generation, changed, changes, taken_away: _ } = report;
         Ok(Change { generation, changed, changes, plugin: self.plugin(name)? })
     }
 }
