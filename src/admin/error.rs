@@ -141,7 +141,10 @@ impl ApiError {
 
 impl From<LifecycleError> for ApiError {
     fn from(error: LifecycleError) -> Self {
-        let message = format!("Nothing was changed: {error}.");
+        let message = match &error {
+            LifecycleError::NotInForce { .. } => format!("The change is stored, and not in force: {error}."),
+            error => format!("Nothing was changed: {error}."),
+        };
         let conflict = |code| Self::new(StatusCode::CONFLICT, code, message.as_str());
         let unprocessable = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message.as_str());
         let unavailable = |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message.as_str());
@@ -164,6 +167,9 @@ impl From<LifecycleError> for ApiError {
             LifecycleError::Order { .. } => unprocessable("invalid_order"),
             LifecycleError::Failed { plugin, step, message: why } => unprocessable("plugin_failed")
                 .details(json!({ "plugin": plugin, "step": step, "message": why })),
+            LifecycleError::NotInForce { plugin, why } => {
+                unprocessable("not_in_force").details(json!({ "plugin": plugin, "message": why }))
+            }
             LifecycleError::Files { .. } => unavailable("files_unavailable"),
             LifecycleError::Store { .. } => unavailable("store_unavailable"),
             LifecycleError::ShuttingDown => unavailable("shutting_down"),

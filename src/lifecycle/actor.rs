@@ -1,5 +1,6 @@
 //! The actor: one command at a time, and what happens between them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::build::{self, Built, Due, Entry, Ground};
 use super::ending::Ending;
 use super::error::LifecycleError;
 use super::install;
-use super::inventory::{ConfigFile, Installed, Inventory};
+use super::inventory::{ConfigFile, Installed, Inventory, Origin};
 use super::recovery;
 use super::removal::{self, Removal};
 use super::report::{self, Report};
@@ -87,6 +88,8 @@ impl Actor {
                 rows = ground.store.plugins().await?;
             }
         }
+        let stored_errors: HashMap<String, Option<String>> =
+            rows.iter().map(|row| (row.installed.name.clone(), row.error.clone())).collect();
         let entries = row::entries(&config, rows, &[]);
         let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
         for running in &built.started {
@@ -99,6 +102,17 @@ impl Actor {
             if let Some(reason) = &entry.wanted.error {
                 tracing::error!(plugin = &*entry.wanted.name, reason, "a plugin is not started");
             }
+        }
+        let stale = built.entries.iter().filter(|entry| entry.wanted.origin == Origin::Stored);
+        let stale: Vec<Change> = stale
+            .filter(|entry| stored_errors.get(&*entry.wanted.name) != Some(&entry.wanted.error))
+            .map(|entry| {
+                let (name, error) = (entry.wanted.name.to_string(), entry.wanted.error.clone());
+                Change::SetError { name, error }
+            })
+            .collect();
+        if !stale.is_empty() {
+            ground.store.apply(stale, None).await?;
         }
         let published = Arc::new(Published::new(built.generation));
         let actor = Self {
@@ -257,6 +271,9 @@ impl Actor {
                 Ok(Report { generation, changed: true, changes: sentences, taken_away })
             }
             Err(error) => {
+                if let (Some(plugin), true) = (&note.plugin, error.is_of_the_plugin()) {
+                    self.set_error(plugin, &error.to_string()).await;
+                }
                 let detail = json!({ "error": error.to_string() });
                 let failed = Note { outcome: NoteOutcome::Failed, detail, ..note };
                 if let Err(unnoted) = self.ground.store.apply(Vec::new(), failed).await {
@@ -265,6 +282,22 @@ impl Actor {
                 Err(error)
             }
         }
+    }
+
+    /// Keeps why a plugin is not as it was asked to be, until it is.
+    pub(super) async fn set_error(&mut self, name: &str, error: &str) {
+        let mut entries = self.entries.iter_mut();
+        let Some(entry) =
+            entries.find(|entry| *entry.wanted.name == *name && entry.wanted.origin == Origin::Stored)
+        else {
+            return;
+        };
+        entry.wanted.error = Some(error.to_owned());
+        let change = Change::SetError { name: name.to_owned(), error: Some(error.to_owned()) };
+        if let Err(unnoted) = self.ground.store.apply(vec![change], None).await {
+            tracing::error!(plugin = name, error, reason = %unnoted, "an error of a plugin was not stored");
+        }
+        self.tell();
     }
 
     /// The plugins that left the chain by it.
@@ -314,7 +347,10 @@ impl Actor {
             Some(None) => self.ground.store.apply(changes, note).await.err().map(LifecycleError::from),
         };
         if let Some(error) = refused {
-            built.started.iter().for_each(|running| self.ending.retire(running, Duration::ZERO));
+            for running in &built.started {
+                self.ending.retire(running, Duration::ZERO);
+                self.forget_metrics_of(running.plugin.name());
+            }
             return Err(error);
         }
         let taken_away = self.publish(built);
@@ -366,6 +402,13 @@ impl Actor {
 
     pub(super) fn generation(&self) -> u64 {
         self.published.lease().number
+    }
+
+    /// A plugin whose start failed is in no chain, unless an earlier process of it is.
+    fn forget_metrics_of(&self, name: &str) {
+        if !self.published.lease().members.iter().any(|member| *member.name == *name) {
+            self.ground.metrics.forget_plugin(name);
+        }
     }
 
     /// Series of what is no longer configured would be shown for ever.

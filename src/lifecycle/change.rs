@@ -91,12 +91,16 @@ impl Actor {
         }
         // Files that a scan has accepted may ask for more than the process that runs.
         entry.wanted.granted(false)?;
+        let was_wrong = entry.wanted.origin == Origin::Stored && entry.wanted.error.is_some();
         plan.due = Some(Due::Anew(vec![entry.wanted.name.clone()]));
+        let right = Change::SetError { name: name.to_owned(), error: None };
+        plan.changes.extend(was_wrong.then_some(right));
         plan.sentences.push(format!("plugin '{name}' restarted"));
         self.carry_out(plan, by.note("restart", Some(name), Value::Null)).await
     }
 
-    /// A process that takes a new config while it runs keeps running; any other is replaced by one that has it.
+    /// Stores the config, then tells the plugin. A process that takes a new config while it runs keeps running; any other
+    /// is replaced by one that has it.
     pub(super) async fn configure(
         &mut self,
         name: &str,
@@ -105,47 +109,60 @@ impl Actor {
     ) -> Result<Report, LifecycleError> {
         let mut plan = self.plan();
         let entry = plan.stored(name)?;
-        let before = entry.wanted.config.clone();
         // A secret that was shown masked and comes back so is the one that was there.
-        let config = entry.wanted.manifest()?.config_schema.unmask(config, &before);
+        let config = entry.wanted.manifest()?.config_schema.unmask(config, &entry.wanted.config);
         let effective = entry.wanted.effective(&config)?;
-        if config == before {
+        if config == entry.wanted.config && entry.runs_with(&effective) {
             return Ok(self.unchanged());
         }
-        let live = match entry.takes_config() {
-            Some(running) if running.plugin.reconfigure(effective.clone()).await.is_ok() => {
-                Some(running.clone())
-            }
-            Some(_) | None => None,
-        };
-        if let (Some(_), Some(Running { identity: Some(identity), .. })) = (&live, &mut entry.running) {
-            identity.config = effective;
-        }
+        let live = entry.takes_config().map(|running| running.plugin.clone());
         entry.wanted.config.clone_from(&config);
+        entry.wanted.error = None;
         let anew = if live.is_some() { Vec::new() } else { vec![entry.wanted.name.clone()] };
         plan.due = entry.wanted.enabled.then_some(Due::Anew(anew));
         plan.changes.push(Change::SetConfig { name: name.to_owned(), config });
         plan.sentences.push(format!("plugin '{name}' configured"));
-        let done =
-            self.carry_out(plan, by.note("configure", Some(name), json!({ "live": live.is_some() }))).await;
-        if let (Err(_), Some(running)) = (&done, live) {
-            self.take_back(&running, &before).await;
+        let note = by.note("configure", Some(name), json!({ "live": live.is_some() }));
+        let report = self.carry_out(plan, note).await?;
+        match live {
+            None => Ok(report),
+            Some(plugin) if plugin.reconfigure(effective.clone()).await.is_ok() => {
+                self.told(name, effective);
+                Ok(report)
+            }
+            Some(_) => self.replace_to_configure(name, report).await,
         }
-        done
     }
 
-    /// The running process was given a config that did not become true.
-    async fn take_back(&mut self, running: &Running, before: &Map<String, Value>) {
-        let name = running.plugin.name();
-        let Ok(entry) = self.plan().stored(name).cloned() else { return };
-        let Ok(before) = entry.wanted.effective(before) else { return };
-        if running.plugin.reconfigure(before).await.is_err() {
-            let mut plan = self.plan();
-            plan.due = Some(Due::Anew(vec![entry.wanted.name.clone()]));
-            if let Err(error) =
-                self.carry_out(plan, By::Gateway.note("restart", Some(name), Value::Null)).await
-            {
-                tracing::error!(plugin = name, %error, "a plugin runs with a config that was not accepted");
+    /// The running process of a plugin has taken this config.
+    fn told(&mut self, name: &str, config: Map<String, Value>) {
+        let mut entries = self.entries.iter_mut().filter(|entry| *entry.wanted.name == *name);
+        let running = entries.next().and_then(|entry| entry.running.as_mut());
+        if let Some(identity) = running.and_then(|running| running.identity.as_mut()) {
+            identity.config = config;
+        }
+    }
+
+    /// The running process did not take the config that is stored, so a new one is started with it. If that fails too,
+    /// the plugin serves on with the config it had, and shows that it does.
+    async fn replace_to_configure(
+        &mut self,
+        name: &str,
+        mut report: Report,
+    ) -> Result<Report, LifecycleError> {
+        let mut plan = self.plan();
+        plan.due = Some(Due::Anew(vec![plan.entry(name)?.wanted.name.clone()]));
+        plan.sentences.push(format!("plugin '{name}' restarted, as its process did not take the config"));
+        match self.carry_out(plan, By::Gateway.note("restart", Some(name), Value::Null)).await {
+            Ok(restarted) => {
+                report.generation = restarted.generation;
+                report.changes.extend(restarted.changes);
+                Ok(report)
+            }
+            Err(error) => {
+                let why = format!("does not run with its config, which is stored: {error}");
+                self.set_error(name, &why).await;
+                Err(LifecycleError::NotInForce { plugin: name.to_owned(), why })
             }
         }
     }
@@ -203,6 +220,12 @@ impl Entry {
     fn is_broken(&self) -> bool {
         let status = self.running.as_ref().map(|running| running.plugin.status());
         status.is_some_and(|status| status.state == PluginState::Broken)
+    }
+
+    /// Whether its process, if there is one, has this config.
+    fn runs_with(&self, config: &Map<String, Value>) -> bool {
+        let identity = self.running.as_ref().and_then(|running| running.identity.as_ref());
+        identity.is_none_or(|identity| identity.config == *config)
     }
 
     /// The handle of a plugin that says it takes a new config without a new process.

@@ -18,6 +18,9 @@ pub enum LifecycleError {
     /// What it asks for in permissions that nobody has granted, in words.
     #[error("plugin '{plugin}' asks for what was not granted: {}", permissions.join(", "))]
     NotGranted { plugin: String, permissions: Vec<String> },
+    /// What was asked for is stored, and the running plugin does not follow it.
+    #[error("plugin '{plugin}' {why}")]
+    NotInForce { plugin: String, why: String },
     /// Files of the configuration or of a package, each problem with its place.
     #[error("{} error(s):\n{}", errors.len(), errors.join("\n"))]
     Invalid { errors: Vec<String> },
@@ -46,6 +49,23 @@ impl LifecycleError {
 
     pub(super) fn failed(plugin: String, failure: StartFailure) -> Self {
         Self::Failed { plugin, step: failure.step(), message: failure.reason }
+    }
+
+    /// What is wrong is the plugin itself: its program, its files, or its config.
+    pub(super) fn is_of_the_plugin(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Invalid { .. } | Self::WrongState { .. } | Self::Config { .. } => {
+                true
+            }
+            Self::Unknown { .. }
+            | Self::Managed { .. }
+            | Self::NotGranted { .. }
+            | Self::NotInForce { .. }
+            | Self::Order { .. }
+            | Self::Files { .. }
+            | Self::Store { .. }
+            | Self::ShuttingDown => false,
+        }
     }
 
     /// One error that tells all of `errors`, or none if there are none.

@@ -29,8 +29,17 @@ impl Watcher {
         self.stage.store(CURRENT, Ordering::Release);
         self.metrics.sandbox(SandboxLevel::Process);
         self.metrics.breaker(BreakerState::Closed);
-        let status = plugin.status();
+        let mut status = plugin.status();
         self.metrics.up(status.state == PluginState::Active);
+        // What happened since the status was read has told the gauge something newer.
+        loop {
+            let newer = plugin.status();
+            if newer.state == status.state {
+                break;
+            }
+            self.metrics.up(newer.state == PluginState::Active);
+            status = newer;
+        }
         self.live.publish(|| in_state(plugin.name(), status.state, status.reason));
     }
 

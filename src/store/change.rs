@@ -30,6 +30,7 @@ pub enum Change {
         name: String,
         enabled: bool,
     },
+    /// What was wrong with the one before is history.
     SetConfig {
         name: String,
         config: Map<String, Value>,
@@ -42,6 +43,7 @@ pub enum Change {
     SetPositions {
         positions: Vec<(String, i64)>,
     },
+    /// Why it is not as it was asked to be.
     SetError {
         name: String,
         error: Option<String>,
@@ -118,7 +120,7 @@ fn make(transaction: &Transaction<'_>, change: &Change, now: i64) -> Result<(), 
             one(name, transaction.execute(sql, params![name, now])?)
         }
         Change::SetConfig { name, config } => {
-            let sql = "UPDATE plugins SET config = ?2, updated_at = ?3 WHERE name = ?1";
+            let sql = "UPDATE plugins SET config = ?2, error = NULL, updated_at = ?3 WHERE name = ?1";
             one(name, transaction.execute(sql, params![name, object(config), now])?)
         }
         Change::SetGrants { name, grants } => {

@@ -1,19 +1,96 @@
-//! A database that is damaged, or has lost what was in it. No guard is lost by it.
+//! A database that refuses, is damaged, or has lost what was in it. No guard is lost by it, and nothing acts before it.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::api::{DIRS, chain, configure, done, install, plugin, put, scan, stamp, stamps, start, tell};
-use crate::harness::{Gateway, HELLO, Request};
+use crate::api::{
+    DIRS, chain, configure, done, install, plugin, put, refused, scan, stamp, stamps, start, tell,
+};
+use crate::harness::{Gateway, HELLO, Message, Request};
+
+/// Another process that holds the database, until it is dropped.
+struct Holder(Child);
+
+impl Holder {
+    fn of(database: &Path) -> Self {
+        let program = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                       c.execute('BEGIN IMMEDIATE')\nprint('held', flush=True)\nsys.stdin.read()\n";
+        let mut child = Command::new("python3")
+            .args(["-c", program])
+            .arg(database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Its standard input ends, and so does it.
+        if let Some(mut stdin) = self.0.stdin.take() {
+            let _ = stdin.flush();
+        }
+        let _ = self.0.wait();
+    }
+}
 
 fn execute(database: &Path, sql: &str) {
     let program =
         "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.executescript(sys.argv[2])\nc.commit()\n";
     assert!(Command::new("python3").args(["-c", program]).arg(database).arg(sql).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_config_that_the_database_refuses_never_reaches_the_plugin() {
+    let gateway = start().await;
+    put(&gateway, "plugins", &stamps("live", "1.0.0").hook("onConfigChange", json!({ "headers": [] })));
+    scan(&gateway).await;
+    done(tell(&gateway, "live", "activate").await);
+    done(configure(&gateway, "live", &json!({ "stamp": 1 })).await);
+    let held = Holder::of(&gateway.folder().join("state/hookway.db"));
+    let config = json!({ "stamp": 2 });
+    let mut refusal = std::pin::pin!(configure(&gateway, "live", &config));
+    let answer: Message = loop {
+        tokio::select! {
+            answer = &mut refusal => break answer,
+            stamp = stamp(&gateway, "live") => assert_eq!(stamp, Some(1), "it acts before the database does"),
+        }
+    };
+    assert_eq!(refused(&answer), (503, "store_unavailable".to_owned()));
+    drop(held);
+    assert_eq!(stamp(&gateway, "live").await, Some(1));
+    done(configure(&gateway, "live", &config).await);
+    assert_eq!(stamp(&gateway, "live").await, Some(2));
+}
+
+#[tokio::test]
+async fn a_stored_config_that_no_process_takes_is_told_and_shown() {
+    let gateway = start().await;
+    put(&gateway, "plugins", &stamps("live", "1.0.0").hook("onConfigChange", json!({ "headers": [] })));
+    scan(&gateway).await;
+    done(tell(&gateway, "live", "activate").await);
+    done(configure(&gateway, "live", &json!({ "stamp": 1, "mode": "restart_on_configure" })).await);
+    // The running process refuses it, and a new one ends at its start.
+    let answer = configure(&gateway, "live", &json!({ "stamp": 2, "mode": "exit_at_start" })).await;
+    assert_eq!(refused(&answer), (422, "not_in_force".to_owned()));
+    assert!(answer.text().contains("is stored"), "{answer:?}");
+    let shown = plugin(&gateway, "live").await;
+    assert!(shown["error"].as_str().unwrap().contains("does not run with its config"), "{shown}");
+    let config = done(gateway.admin("GET", "/api/plugins/live/config").await)["config"].clone();
+    assert_eq!(config["stamp"], 2);
+    done(configure(&gateway, "live", &json!({ "stamp": 3, "mode": "stamp" })).await);
+    assert_eq!(stamp(&gateway, "live").await, Some(3));
+    assert_eq!(plugin(&gateway, "live").await["error"], json!(null));
 }
 
 /// A gateway with an installed and active plugin, ended; and its database.

@@ -203,6 +203,12 @@ async fn what_the_lifecycle_refuses_has_a_status_a_code_and_facts() {
             "plugin_failed",
             json!({"plugin": "redact", "step": "handshake", "message": "exited"}),
         ),
+        (
+            LifecycleError::NotInForce { plugin: plugin(), why: "does not run with it".into() },
+            422,
+            "not_in_force",
+            json!({"plugin": "redact", "message": "does not run with it"}),
+        ),
         (LifecycleError::Store { message: "the disk is full".into() }, 503, "store_unavailable", Value::Null),
         (LifecycleError::ShuttingDown, 503, "shutting_down", Value::Null),
     ] {
