@@ -154,6 +154,8 @@ impl From<LifecycleError> for ApiError {
             LifecycleError::WrongState { plugin, why } => {
                 conflict("wrong_state").details(json!({ "plugin": plugin, "message": why }))
             }
+            LifecycleError::AlreadyInstalled { plugin, version, is_same } => conflict("wrong_state")
+                .details(json!({ "plugin": plugin, "version": version, "sameFiles": is_same })),
             LifecycleError::NotGranted { plugin, permissions } => {
                 conflict("not_granted").details(json!({ "plugin": plugin, "permissions": permissions }))
             }

@@ -43,6 +43,16 @@ impl Failure {
         Self { exit: USAGE, ..Self::new("usage", message) }
     }
 
+    /// For programs: what kind of failure it is.
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Facts for programs; null if there are none.
+    pub(super) fn facts(&self) -> &Value {
+        &self.details
+    }
+
     #[must_use]
     pub(super) fn details(mut self, details: Value) -> Self {
         *self.details = details;

@@ -184,8 +184,8 @@ impl Actor {
         match command {
             Command::Reload { by, reply } => drop(reply.send(self.reload(by).await)),
             Command::Scan { by, reply } => drop(reply.send(self.scan(by).await)),
-            Command::Install { path, grant, by, reply } => {
-                drop(reply.send(self.install(&path, grant, by).await));
+            Command::Install { path, options, by, reply } => {
+                drop(reply.send(self.install(&path, options, by).await));
             }
             Command::Activate { plugin, grant, by, reply } => {
                 drop(reply.send(self.activate(&plugin, grant, by).await));

@@ -90,7 +90,7 @@ impl Actor {
             return Err(LifecycleError::wrong_state(name, "is not active; activate it"));
         }
         // Files that a scan has accepted may ask for more than the process that runs.
-        entry.wanted.granted(false)?;
+        let _granted = entry.wanted.granted(false)?;
         let was_wrong = entry.wanted.origin == Origin::Stored && entry.wanted.error.is_some();
         plan.due = Some(Due::Anew(vec![entry.wanted.name.clone()]));
         let right = Change::SetError { name: name.to_owned(), error: None };
@@ -252,17 +252,14 @@ impl Installed {
         self.manifest()?.config_schema.check(config).map_err(invalid)
     }
 
-    /// What it may do from now on. The first time that is what it asks for: whoever activates it has seen the list.
-    /// What it asks for later has to be granted in so many words.
+    /// What it may do from now on. What it asks for has to be granted in so many words, the first time and whenever it
+    /// asks for more.
     pub(super) fn granted(&self, grant: bool) -> Result<Permissions, LifecycleError> {
-        let asked = &self.manifest()?.permissions;
         let permissions = self.not_granted();
         match &self.grants {
             Some(grants) if permissions.is_empty() => Ok(grants.clone()),
-            Some(_) if !grant => {
-                Err(LifecycleError::NotGranted { plugin: self.name.to_string(), permissions })
-            }
-            Some(_) | None => Ok(asked.clone()),
+            Some(_) | None if permissions.is_empty() || grant => Ok(self.manifest()?.permissions.clone()),
+            Some(_) | None => Err(LifecycleError::NotGranted { plugin: self.name.to_string(), permissions }),
         }
     }
 }

@@ -15,6 +15,16 @@ pub enum LifecycleError {
     /// It exists, and is not in a state in which this can be done.
     #[error("plugin '{plugin}' {why}")]
     WrongState { plugin: String, why: String },
+    /// Installed from the same folder's files, or from others that are called the same version.
+    #[error(
+        "version {version} of '{plugin}' is already installed with {}",
+        if *is_same {
+            "the same files"
+        } else {
+            "other files. Increase \"version\" in plugin.json, or run `hookway plugin install --force` (\"force\": true)"
+        }
+    )]
+    AlreadyInstalled { plugin: String, version: String, is_same: bool },
     /// What it asks for in permissions that nobody has granted, in words.
     #[error("plugin '{plugin}' asks for what was not granted: {}", permissions.join(", "))]
     NotGranted { plugin: String, permissions: Vec<String> },
@@ -59,6 +69,7 @@ impl LifecycleError {
             }
             Self::Unknown { .. }
             | Self::Managed { .. }
+            | Self::AlreadyInstalled { .. }
             | Self::NotGranted { .. }
             | Self::NotInForce { .. }
             | Self::Order { .. }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use super::By;
 use super::actor::{Actor, Plan, blocking};
 use super::build::{Due, Entry};
 use super::error::LifecycleError;
@@ -15,6 +14,7 @@ use super::inventory::{Installed, Origin};
 use super::removal::Removal;
 use super::report::{InstallReport, InstalledPlugin};
 use super::row;
+use super::{By, InstallOptions};
 use crate::config::Config;
 use crate::package::staging::StageError;
 use crate::package::{Package, staging};
@@ -51,7 +51,7 @@ impl Actor {
     pub(super) async fn install(
         &mut self,
         source: &Path,
-        grant: bool,
+        options: InstallOptions,
         by: By,
     ) -> Result<InstallReport, LifecycleError> {
         let (from, into) = (source.to_owned(), self.installed.clone());
@@ -65,7 +65,7 @@ impl Actor {
         let mut plan = self.plan();
         let taken: Vec<Taken> = staged
             .iter()
-            .map(|staged| plan.take(staged.package(), staged.target(), source, grant, &known))
+            .map(|staged| plan.take(staged.package(), staged.target(), source, options, &known))
             .collect::<Result<_, _>>()?;
         let anew = taken.iter().filter_map(Taken::to_start).collect::<Vec<_>>();
         plan.due = (!anew.is_empty()).then_some(Due::Anew(anew));
@@ -94,7 +94,7 @@ impl Actor {
                 self.remove_files_after(removal, &plugin.name);
             }
             if superseded.is_none() {
-                report.changes.extend(self.start_by_default(&plugin.name, by).await);
+                report.changes.extend(self.start_by_default(&plugin.name, options.grant, by).await);
             }
             plugins.push(plugin);
         }
@@ -112,15 +112,14 @@ impl Actor {
         }
     }
 
-    /// Activates a new plugin that wants to be active from the start and asks for nothing. What came of it is told in
-    /// a sentence, for the plugin is installed either way.
-    pub(super) async fn start_by_default(&mut self, name: &str, by: By) -> Option<String> {
+    /// Activates a new plugin that wants to be active from the start, if what it asks for is granted. What came of it is
+    /// told in a sentence: the plugin is installed either way.
+    pub(super) async fn start_by_default(&mut self, name: &str, grant: bool, by: By) -> Option<String> {
         let entry = self.entries.iter().find(|entry| *entry.wanted.name == *name)?;
-        let manifest = entry.wanted.manifest.as_ref()?;
-        if !manifest.enabled_by_default || !manifest.permissions.is_empty() {
+        if !entry.wanted.manifest.as_ref()?.enabled_by_default {
             return None;
         }
-        match self.activate(name, false, by).await {
+        match self.activate(name, grant, by).await {
             Ok(_) => Some(format!("plugin '{name}' activated")),
             Err(error) => Some(format!("plugin '{name}' was not activated: {error}")),
         }
@@ -142,38 +141,43 @@ impl Plan {
         package: &Package,
         target: &Path,
         source: &Path,
-        grant: bool,
+        InstallOptions { grant, force }: InstallOptions,
         known: &HashMap<Arc<str>, Lying>,
     ) -> Result<Taken, LifecycleError> {
         let name = package.manifest.name.clone();
         let version = package.manifest.version.to_string();
         let installed = row::installed(package, target, source);
         let Some(entry) = self.entries.iter_mut().find(|entry| *entry.wanted.name == *name) else {
-            self.entries.push(Entry { wanted: row::new(package, target, source), running: None });
+            let grants = grant.then(|| package.manifest.permissions.clone());
+            let config = Map::new();
+            let wanted = Installed { grants: grants.clone(), ..row::new(package, target, source) };
+            self.entries.push(Entry { wanted, running: None });
             self.sentences.push(format!("plugin '{name}' {version} installed"));
-            let (config, grants) = (Map::new(), Value::Null);
+            let grants = json!(grants);
             self.changes.push(Change::Insert { installed, enabled: false, config, grants });
             let plugin = InstalledPlugin { name, version, replaced: None };
             return Ok(Taken { plugin, superseded: None, removal: None });
         };
         let before = entry.clone();
         let lying = known.get(&before.wanted.name);
-        match before.wanted.origin {
-            Origin::Managed => return Err(LifecycleError::Managed { plugin: name }),
-            Origin::Stored
-                if before.wanted.version == version && lying.is_some_and(|lying| lying.is_there) =>
-            {
-                let why = format!("{version} is installed already; another version would take its place");
-                return Err(LifecycleError::wrong_state(&name, why));
-            }
-            Origin::Stored => {}
+        if before.wanted.origin == Origin::Managed {
+            return Err(LifecycleError::Managed { plugin: name });
+        }
+        let is_same_version = before.wanted.version == version;
+        let is_same = before.wanted.digest == installed.digest && before.wanted.directory == target;
+        // Nothing was ever built on a version that never ran, and a pre-release is there to be changed.
+        let is_settled = package.manifest.version.pre.is_empty() && before.wanted.activated_at.is_some();
+        if is_same_version && lying.is_some_and(|lying| lying.is_there) && (is_same || (is_settled && !force))
+        {
+            let is_same = before.wanted.digest == installed.digest;
+            return Err(LifecycleError::AlreadyInstalled { plugin: name, version, is_same });
         }
         let wanted = &mut entry.wanted;
         wanted.accept(package);
         wanted.directory = target.to_owned();
         wanted.source = Some(source.to_string_lossy().into_owned());
         wanted.updated_at = Some(SystemTime::now());
-        if wanted.grants.is_some() && (wanted.enabled || grant) {
+        if grant || (wanted.enabled && wanted.grants.is_some()) {
             let grants = wanted.granted(grant)?;
             self.changes.push(Change::SetGrants { name: name.clone(), grants: json!(grants) });
             wanted.grants = Some(grants);
@@ -181,7 +185,10 @@ impl Plan {
         self.changes.push(Change::Update(installed));
         let removal = lying.and_then(|lying| lying.removal.clone()).filter(|removal| !removal.is_of(target));
         self.changes.extend(removal.as_ref().map(Removal::begin));
-        self.sentences.push(format!("plugin '{name}' {version} in place of {}", before.wanted.version));
+        self.sentences.push(match is_same_version {
+            true => format!("plugin '{name}' {version} with other files"),
+            false => format!("plugin '{name}' {version} in place of {}", before.wanted.version),
+        });
         let plugin = InstalledPlugin { name, version, replaced: Some(before.wanted.version.clone()) };
         Ok(Taken { plugin, superseded: Some(before), removal })
     }

@@ -170,9 +170,15 @@ impl Installed {
 
     /// What it asks for and was not granted, in words. What stands in the configuration is granted by that.
     pub fn not_granted(&self) -> Vec<String> {
-        match (&self.manifest, &self.grants, self.origin) {
-            (Some(manifest), Some(grants), Origin::Stored) => manifest.permissions.added(grants),
-            (Some(_), None, _) | (Some(_), Some(_), Origin::Managed) | (None, _, _) => Vec::new(),
+        self.manifest.as_ref().map(|manifest| self.lacks(&manifest.permissions)).unwrap_or_default()
+    }
+
+    /// What of `asked` was not granted to it, in words.
+    pub(super) fn lacks(&self, asked: &Permissions) -> Vec<String> {
+        match (self.origin, &self.grants) {
+            (Origin::Stored, Some(grants)) => asked.added(grants),
+            (Origin::Stored, None) => asked.words(),
+            (Origin::Managed, _) => Vec::new(),
         }
     }
 

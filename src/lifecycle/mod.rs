@@ -80,6 +80,15 @@ impl By {
     }
 }
 
+/// What an operator allows an installation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstallOptions {
+    /// What the plugin asks for is granted.
+    pub grant: bool,
+    /// Other files of the installed version take its place.
+    pub force: bool,
+}
+
 /// Where a command's answer goes.
 type Reply<T> = oneshot::Sender<Result<T, LifecycleError>>;
 
@@ -95,7 +104,7 @@ enum Command {
     },
     Install {
         path: PathBuf,
-        grant: bool,
+        options: InstallOptions,
         by: By,
         reply: Reply<InstallReport>,
     },
@@ -182,12 +191,19 @@ impl Lifecycle {
     }
 
     /// Copies the plugin in `path`, or each of those in its folders, into the state folder. Another version of a known
-    /// plugin takes its place and keeps its config, order and grants; `grant` grants what it asks for beyond those.
-    pub async fn install(&self, path: PathBuf, grant: bool, by: By) -> Result<InstallReport, LifecycleError> {
-        self.ask(|reply| Command::Install { path, grant, by, reply }).await
+    /// plugin takes its place and keeps its config, order and grants. So do other files of the same version if `force`
+    /// says so, if the version is a pre-release, or if the plugin was never active.
+    pub async fn install(
+        &self,
+        path: PathBuf,
+        options: InstallOptions,
+        by: By,
+    ) -> Result<InstallReport, LifecycleError> {
+        self.ask(|reply| Command::Install { path, options, by, reply }).await
     }
 
-    /// Starts the plugin and publishes the chain with it once it is ready. One that is active stays as it is.
+    /// Starts the plugin and publishes the chain with it once it is ready. One that is active stays as it is. Without
+    /// `grant` one that asks for something is refused with the list.
     pub async fn activate(&self, plugin: &str, grant: bool, by: By) -> Result<Report, LifecycleError> {
         let plugin = plugin.to_owned();
         self.ask(|reply| Command::Activate { plugin, grant, by, reply }).await

@@ -64,6 +64,10 @@ pub(super) fn resolve(wanted: &Installed, around: &Surroundings) -> Result<Resol
         let why = "has other files than were accepted; scan to accept what is there now, or uninstall it and install it again".into();
         return Err(LifecycleError::WrongState { plugin: plugin(), why });
     }
+    let permissions = wanted.lacks(&manifest.permissions);
+    if !permissions.is_empty() {
+        return Err(LifecycleError::NotGranted { plugin: plugin(), permissions });
+    }
     let config = manifest
         .config_schema
         .check(&wanted.config)
@@ -73,12 +77,8 @@ pub(super) fn resolve(wanted: &Installed, around: &Surroundings) -> Result<Resol
         .resolve(&package.dir, &around.search)
         .map_err(|error| invalid(format!("plugin '{}': {error}", wanted.name)))?;
     let stamp = std::fs::metadata(&argv[0]).and_then(|file| Ok((file.len(), file.modified()?))).ok();
-    let asked = &manifest.permissions.env;
-    let granted: Vec<&String> = match &wanted.grants {
-        Some(grants) => asked.intersection(&grants.env).collect(),
-        // What stands in the configuration was granted by whoever wrote it.
-        None => asked.iter().collect(),
-    };
+    // All of it is granted, by an operator or by the configuration.
+    let granted: Vec<&String> = manifest.permissions.env.iter().collect();
     let identity = Identity {
         name: wanted.name.clone(),
         argv,

@@ -54,6 +54,7 @@ fn of_row(row: PluginRow) -> Installed {
     let unread =
         manifest.as_ref().err().map(|errors| format!("its manifest does not hold any more: {errors}"));
     let manifest = manifest.ok();
+    let grants = grants(row.grants, manifest.as_ref());
     Installed {
         name: name.into(),
         origin: Origin::Stored,
@@ -65,7 +66,7 @@ fn of_row(row: PluginRow) -> Installed {
         enabled: row.enabled,
         position: row.position,
         config: row.config,
-        grants: grants(row.grants),
+        grants,
         source: Some(source),
         error: unread.or(row.error),
         installed_at: Some(row.installed_at),
@@ -75,9 +76,17 @@ fn of_row(row: PluginRow) -> Installed {
     }
 }
 
-/// Null says that nobody was asked yet. What cannot be read grants nothing.
-fn grants(grants: Value) -> Option<Permissions> {
-    (!grants.is_null()).then(|| serde_json::from_value(grants).unwrap_or_default())
+/// Null says that nobody was asked yet. What cannot be read grants nothing. An earlier version asked for no hooks: what
+/// the hooks of its plugins see and change was granted by their activation.
+fn grants(grants: Value, manifest: Option<&Manifest>) -> Option<Permissions> {
+    let asks_for_hooks = grants.get("hooks").is_some();
+    let grants = (!grants.is_null()).then(|| serde_json::from_value(grants).unwrap_or_default());
+    match (grants, manifest) {
+        (Some(grants), Some(manifest)) if !asks_for_hooks => {
+            Some(Permissions { hooks: manifest.permissions.hooks.clone(), ..grants })
+        }
+        (grants, _) => grants,
+    }
 }
 
 /// A plugin nobody knew before.

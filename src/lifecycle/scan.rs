@@ -37,8 +37,9 @@ impl Actor {
         let detail = json!({ "added": report.added, "changed": report.changed });
         self.carry_out(plan, by.note("scan", None, detail)).await?;
         for name in report.added.clone() {
-            // What came of it shows in the list of plugins, and in the log.
-            self.start_by_default(&name, by).await;
+            if let Some(told) = self.start_by_default(&name, false, by).await {
+                tracing::info!(plugin = name, told, "a scan found a plugin that wants to be active");
+            }
         }
         Ok(report)
     }

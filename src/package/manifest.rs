@@ -38,7 +38,7 @@ pub struct Manifest {
     pub hooks: BTreeMap<HookName, HookSpec>,
     /// Lower runs earlier.
     pub priority: i32,
-    /// What it asks to be allowed.
+    /// What it asks to be allowed, by `permissions` and by its hooks.
     pub permissions: Permissions,
     pub limits: ProcessLimits,
     /// What an operator may set. A manifest without one takes anything.
@@ -81,7 +81,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Manifest> {
     let tags = root.list("tags", text).unwrap_or_default();
     let hooks = root.table("hooks", hooks::read);
     let priority = root.get("priority", integer(-PRIORITY_MAX..=PRIORITY_MAX)).unwrap_or(PRIORITY);
-    let permissions = permissions::read(root);
+    let permissions = Permissions { hooks: permissions::of_hooks(&hooks), ..permissions::read(root) };
     let limits = root.table("limits", process_limits);
     let config_schema = config_schema(root);
     let enabled_by_default = root.get("enabledByDefault", boolean).unwrap_or(false);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub use self::config_schema::{ConfigProblem, ConfigSchema};
 pub use self::digest::Digest;
 pub use self::manifest::{Manifest, ProcessLimits};
-pub use self::permissions::{Exec, Files, Network, Permissions};
+pub use self::permissions::{Access, Exec, Files, Network, Permissions};
 pub use self::program::{Program, ProgramNotFound, Search};
 pub use self::scan::{Found, scan};
 pub use self::schema::manifest_schema;

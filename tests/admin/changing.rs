@@ -49,7 +49,8 @@ async fn a_change_answers_with_its_report_and_the_plugin_and_a_second_time_with_
     gateway.admin_json("POST", "/api/plugins", &json!({ "path": path })).await;
     for (change, state) in [("activate", "active"), ("deactivate", "installed")] {
         let path = format!("/api/plugins/extra/{change}");
-        let done = gateway.admin("POST", &path).await;
+        let body = if change == "activate" { json!({ "grant": true }) } else { json!({}) };
+        let done = gateway.admin_json("POST", &path, &body).await;
         let report = done.json();
         assert_eq!((done.status(), &report["changed"]), (200, &json!(true)), "{report}");
         assert_eq!(report["plugin"]["observed"]["state"], state);
@@ -96,7 +97,7 @@ async fn every_change_leaves_a_line_that_says_who_asked_read_page_by_page() {
     let gateway = start("", &[]).await;
     let path = put(&gateway, "one", &extra("1.0.0"));
     gateway.admin_json("POST", "/api/plugins", &json!({ "path": path })).await;
-    gateway.admin("POST", "/api/plugins/extra/activate").await;
+    gateway.admin_json("POST", "/api/plugins/extra/activate", &json!({ "grant": true })).await;
     gateway.admin("POST", "/api/plugins/extra/deactivate").await;
     let first = get(&gateway, "/api/audit?limit=2").await;
     let rows = first["audit"].as_array().unwrap();

@@ -29,7 +29,15 @@ async fn a_plugin_is_told_with_what_is_wanted_what_is_observed_and_its_counters(
     let observed = &plugin["observed"];
     assert_eq!((&observed["state"], &observed["breaker"]), (&json!("active"), &json!("closed")));
     assert!(observed["pid"].as_u64().unwrap() > 1);
-    assert_eq!(plugin["permissions"]["asked"], json!(["see the variable TZ"]));
+    let asked = json!([
+        "see the header x-misbehave (onRequest)",
+        "see the whole body (onRequest)",
+        "change the whole body (onRequest)",
+        "change headers (onRequest)",
+        "choose another model or upstream (onRequest)",
+        "see the variable TZ",
+    ]);
+    assert_eq!(plugin["permissions"]["asked"], asked);
     assert_eq!(plugin["permissions"]["missing"], json!([]));
     assert_eq!(plugin["permissions"]["manifest"]["env"], json!(["TZ"]));
     assert_eq!(plugin["digest"].as_str().unwrap().len(), 64);

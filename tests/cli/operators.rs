@@ -80,7 +80,9 @@ async fn a_plugin_lives_its_whole_life_by_commands() {
     assert_eq!(row, ["mask", "0.1.0", "installed", "no", "100", "onRequest"]);
     assert_eq!(said(&gateway).await, "It is swordfish.");
 
-    let told = done(&gateway, &["activate", "mask"]);
+    let told = refused(&gateway, &["activate", "mask"]);
+    assert!(told.contains("see the whole body (onRequest)") && told.contains("--grant"), "{told}");
+    let told = done(&gateway, &["activate", "mask", "--grant"]);
     assert!(told.ends_with("serves\n") && told.contains("mask"), "{told}");
     assert_eq!(said(&gateway).await, "It is ***.");
     assert!(done(&gateway, &["activate", "mask"]).starts_with("nothing to change; "));
@@ -97,7 +99,7 @@ async fn a_plugin_lives_its_whole_life_by_commands() {
 
     // By their names `late` comes first, and what it looks for is not there yet.
     scaffold(&gateway, "late", "node", "elsewhere");
-    let told = done(&gateway, &["install", "elsewhere/late", "--activate"]);
+    let told = done(&gateway, &["install", "elsewhere/late", "--activate", "--grant"]);
     assert!(told.starts_with("plugin 'late' 0.1.0 installed\nplugin 'late' activated\n"), "{told}");
     done(&gateway, &["config", "late", "word=***", "replacement=late"]);
     assert_eq!(said(&gateway).await, "It is ***.");
@@ -124,7 +126,7 @@ async fn a_plugin_lives_its_whole_life_by_commands() {
 async fn an_upgrade_keeps_the_config_and_waits_for_what_it_asks_for() {
     let gateway = gateway().await;
     scaffold(&gateway, "mask", "python", "one");
-    done(&gateway, &["install", "one/mask", "--activate"]);
+    done(&gateway, &["install", "one/mask", "--activate", "--grant"]);
     done(&gateway, &["config", "mask", "replacement=gone"]);
     scaffold(&gateway, "mask", "python", "two");
     let two = gateway.folder().join("two/mask");
@@ -145,11 +147,60 @@ async fn an_upgrade_keeps_the_config_and_waits_for_what_it_asks_for() {
     assert_eq!(said(&gateway).await, "It is gone.");
 }
 
+/// Runs a command on a terminal of its own and types `answer`; how it ends, and what the terminal shows.
+fn at_a_terminal(gateway: &Gateway, arguments: &[&str], answer: &str) -> (i32, String) {
+    let program = "import os, pty, sys\nshown = b''\npid, terminal = pty.fork()\n\
+                   if pid == 0: os.execv(sys.argv[2], sys.argv[2:])\n\
+                   answer = sys.argv[1].encode()\n\
+                   while True:\n    \
+                       try: part = os.read(terminal, 4096)\n    \
+                       except OSError: break\n    \
+                       if not part: break\n    \
+                       shown += part\n    \
+                       if answer and b'[y/N]' in shown: os.write(terminal, answer + b'\\n'); answer = b''\n\
+                   sys.stdout.buffer.write(shown)\n\
+                   sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let hookway = command(gateway, TOKEN);
+    let mut command = Command::new("python3");
+    command.args(["-c", program, answer]).arg(hookway.get_program()).args(hookway.get_args()).args(arguments);
+    command.current_dir(gateway.folder()).env_clear();
+    command.envs(hookway.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    (output.status.code().unwrap(), stdout(&output))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_terminal_a_person_is_asked_before_a_plugin_gets_what_it_asks_for() {
+    let gateway = gateway().await;
+    scaffold(&gateway, "mask", "python", "one");
+    done(&gateway, &["install", "one/mask"]);
+    let (code, shown) = at_a_terminal(&gateway, &["activate", "mask"], "no");
+    assert!(code == 1 && shown.contains("see the whole body (onRequest)"), "{code}: {shown}");
+    assert_eq!(json_of(&gateway, &["show", "mask"])["wanted"]["enabled"], false);
+    let (code, shown) = at_a_terminal(&gateway, &["activate", "mask"], "y");
+    assert!(code == 0 && shown.contains("plugin 'mask' activated"), "{code}: {shown}");
+    assert_eq!(said(&gateway).await, "It is ***.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_plugin_is_installed_again_by_force() {
+    let gateway = gateway().await;
+    scaffold(&gateway, "mask", "python", "one");
+    done(&gateway, &["install", "one/mask", "--activate", "--grant"]);
+    rewritten(&gateway.folder().join("one/mask"), &[("Puts a replacement", "Sets a replacement")]);
+    let told = refused(&gateway, &["install", "one/mask"]);
+    assert!(told.contains("Increase \"version\" in plugin.json"), "{told}");
+    assert!(told.contains("hookway plugin install --force"), "{told}");
+    let told = done(&gateway, &["install", "one/mask", "--force"]);
+    assert!(told.starts_with("plugin 'mask' 0.1.0 with other files\n"), "{told}");
+    assert!(json_of(&gateway, &["show", "mask"])["description"].as_str().unwrap().starts_with("Sets"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_a_plugin_are_told_newest_first() {
     let gateway = gateway().await;
     scaffold(&gateway, "mask", "python", "one");
-    done(&gateway, &["install", "one/mask", "--activate"]);
+    done(&gateway, &["install", "one/mask", "--activate", "--grant"]);
     assert!(done(&gateway, &["executions", "mask"]).starts_with("no calls are recorded"));
     said(&gateway).await;
     said(&gateway).await;
@@ -267,7 +318,7 @@ async fn a_followed_log_goes_on_until_nobody_wants_it() {
     scaffold(&gateway, "talker", "python", "one");
     let program = "import hookway\nplugin = hookway.Plugin()\n\n@plugin.on_request\ndef talk(call):\n    print('asked', len(call.body))\n\nplugin.run()\n";
     gateway.write("one/talker/main.py", program);
-    done(&gateway, &["install", "one/talker", "--activate"]);
+    done(&gateway, &["install", "one/talker", "--activate", "--grant"]);
 
     let (follower, mut lines) = Follower::start(&gateway);
     line_with(&mut lines, "started as process");

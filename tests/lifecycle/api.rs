@@ -51,6 +51,12 @@ pub(crate) async fn tell(gateway: &Gateway, name: &str, what: &str) -> Message {
     gateway.admin("POST", &format!("/api/plugins/{name}/{what}")).await
 }
 
+/// Activates a plugin and grants what it asks for.
+pub(crate) async fn activate(gateway: &Gateway, name: &str) -> Message {
+    let path = format!("/api/plugins/{name}/activate");
+    gateway.admin_json("POST", &path, &json!({ "grant": true })).await
+}
+
 pub(crate) async fn install(gateway: &Gateway, folder: &str, grant: bool) -> Message {
     let path = gateway.folder().join(folder);
     gateway.admin_json("POST", "/api/plugins", &json!({ "path": path, "grant": grant })).await

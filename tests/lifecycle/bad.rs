@@ -38,7 +38,10 @@ async fn the_same_version_is_not_installed_twice() {
     done(install(&gateway, "next", false).await);
     let answer = install(&gateway, "next", false).await;
     assert_eq!(refused(&answer), (409, "wrong_state".to_owned()));
-    assert!(message(&answer).contains("1.0.0 is installed already"), "{answer:?}");
+    assert!(
+        message(&answer).contains("version 1.0.0 of 'twice' is already installed with the same files"),
+        "{answer:?}"
+    );
     // A folder without a plugin, and one that is not there.
     for folder in ["state", "nowhere"] {
         assert_eq!(install(&gateway, folder, false).await.status(), 422, "{folder}");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::api::{chain, done, put, scan, seen, stamps, start, tell};
+use crate::api::{activate, chain, done, put, scan, seen, stamps, start};
 use crate::processes::children;
 
 const INSTALLED: usize = 200;
@@ -16,7 +16,7 @@ async fn two_hundred_are_listed_and_fifty_serve_and_come_back() {
     }
     assert_eq!(scan(&gateway).await["added"].as_array().unwrap().len(), INSTALLED);
     for index in 0..ACTIVE {
-        done(tell(&gateway, &format!("p{index:03}"), "activate").await);
+        done(activate(&gateway, &format!("p{index:03}")).await);
     }
     let listed = done(gateway.admin("GET", "/api/plugins").await);
     assert_eq!(listed["plugins"].as_array().unwrap().len(), INSTALLED + 1);

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::api::{
-    DIRS, chain, configure, done, install, plugin, put, refused, scan, stamp, stamps, start, tell,
+    DIRS, activate, chain, configure, done, install, plugin, put, refused, scan, stamp, stamps, start, tell,
 };
 use crate::harness::{Gateway, HELLO, Message, Request};
 
@@ -55,7 +55,7 @@ async fn a_config_that_the_database_refuses_never_reaches_the_plugin() {
     let gateway = start().await;
     put(&gateway, "plugins", &stamps("live", "1.0.0").hook("onConfigChange", json!({ "headers": [] })));
     scan(&gateway).await;
-    done(tell(&gateway, "live", "activate").await);
+    done(activate(&gateway, "live").await);
     done(configure(&gateway, "live", &json!({ "stamp": 1 })).await);
     let held = Holder::of(&gateway.folder().join("state/hookway.db"));
     let config = json!({ "stamp": 2 });
@@ -78,7 +78,7 @@ async fn a_stored_config_that_no_process_takes_is_told_and_shown() {
     let gateway = start().await;
     put(&gateway, "plugins", &stamps("live", "1.0.0").hook("onConfigChange", json!({ "headers": [] })));
     scan(&gateway).await;
-    done(tell(&gateway, "live", "activate").await);
+    done(activate(&gateway, "live").await);
     done(configure(&gateway, "live", &json!({ "stamp": 1, "mode": "restart_on_configure" })).await);
     // The running process refuses it, and a new one ends at its start.
     let answer = configure(&gateway, "live", &json!({ "stamp": 2, "mode": "exit_at_start" })).await;
@@ -98,7 +98,7 @@ async fn ended_with_a_guard() -> (Gateway, std::path::PathBuf) {
     let mut gateway = crate::plugins::start(DIRS, &[]).await;
     put(&gateway, "next", &stamps("kept", "1.0.0"));
     done(install(&gateway, "next", false).await);
-    done(tell(&gateway, "kept", "activate").await);
+    done(activate(&gateway, "kept").await);
     done(configure(&gateway, "kept", &json!({ "stamp": 4 })).await);
     gateway.signal(Signal::TERM);
     gateway.exited().await;
@@ -139,8 +139,8 @@ async fn a_damaged_or_emptied_database_lets_nothing_pass_until_an_operator_decid
         done(gateway.admin("POST", "/api/reload").await);
         blocked(&gateway).await;
         if round % 2 == 0 {
-            let grant = json!({ "grant": true });
-            done(gateway.admin_json("POST", "/api/plugins/kept/activate", &grant).await);
+            assert_eq!(refused(&tell(&gateway, "kept", "activate").await), (409, "not_granted".to_owned()));
+            done(activate(&gateway, "kept").await);
             assert_eq!(chain(&gateway).await, ["kept"]);
         } else {
             done(gateway.admin("DELETE", "/api/plugins/kept").await);
@@ -156,14 +156,14 @@ async fn a_damaged_database_keeps_what_was_found_by_a_scan_closed_too() {
     let mut gateway = start().await;
     put(&gateway, "plugins", &stamps("found", "1.0.0"));
     scan(&gateway).await;
-    done(tell(&gateway, "found", "activate").await);
+    done(activate(&gateway, "found").await);
     gateway.signal(Signal::TERM);
     gateway.exited().await;
     fs::write(gateway.folder().join("state/hookway.db"), "no database any more").unwrap();
     let gateway = gateway.restart_ended().await;
     let answer = gateway.ask(&Request::chat(HELLO)).await;
     assert_eq!((answer.status(), answer.get("x-hookway-plugin")), (503, Some("found")), "{answer:?}");
-    done(gateway.admin_json("POST", "/api/plugins/found/activate", &json!({ "grant": true })).await);
+    done(activate(&gateway, "found").await);
     assert_eq!(stamp(&gateway, "found").await, Some(0));
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::api::{DIRS, done, install, plugin, put, stamps, tell};
+use crate::api::{DIRS, activate, done, install, plugin, put, stamps, tell};
 use crate::harness::{Answer, HELLO, Request, Upstream};
 use crate::processes::{ended, is_alive, ready};
 
@@ -13,7 +13,7 @@ async fn the_files_of_a_plugin_stay_until_its_last_request_is_over_whenever_it_w
     put(&gateway, "next", &stamps("busy", "1.0.0"));
     done(install(&gateway, "next", false).await);
     let files = plugin(&gateway, "busy").await["directory"].as_str().unwrap().to_owned();
-    done(tell(&gateway, "busy", "activate").await);
+    done(activate(&gateway, "busy").await);
     let pid = ready(&gateway.log, "busy", 1).await;
     let mut client = gateway.connect().await;
     client.send(Request::chat(HELLO).bytes()).await;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::api::{done, install, plugin, put, scan, stamps, start, tell};
+use crate::api::{activate, done, install, plugin, put, scan, stamps, start};
 use crate::harness::Gateway;
 
 /// An author's working copy in a folder that is scanned.
@@ -23,7 +23,7 @@ async fn uninstalling_a_scanned_plugin_forgets_it_and_leaves_its_folder() {
     let gateway = start().await;
     working_copy(&gateway, "mine");
     scan(&gateway).await;
-    done(tell(&gateway, "mine", "activate").await);
+    done(activate(&gateway, "mine").await);
     let report = done(gateway.admin("DELETE", "/api/plugins/mine").await);
     assert!(is_whole(&gateway, "mine"));
     let told = report["changes"].to_string();
@@ -43,7 +43,7 @@ async fn an_upgrade_of_a_scanned_plugin_leaves_the_folder_it_was_found_in() {
     let gateway = start().await;
     working_copy(&gateway, "mine");
     scan(&gateway).await;
-    done(tell(&gateway, "mine", "activate").await);
+    done(activate(&gateway, "mine").await);
     put(&gateway, "next", &stamps("mine", "1.1.0"));
     done(install(&gateway, "next", false).await);
     let installed = plugin(&gateway, "mine").await["directory"].as_str().unwrap().to_owned();

@@ -5,7 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::api::{DIRS, chain, configure, done, order, plugin, put, scan, shows, stamp, stamps, start, tell};
+use crate::api::{
+    DIRS, activate, chain, configure, done, order, plugin, put, scan, shows, stamp, stamps, start,
+};
 use crate::harness::{HELLO, Request};
 use crate::plugins::configuration;
 use crate::processes::ready;
@@ -18,7 +20,7 @@ async fn chain_order_config_and_grants_come_back() {
     }
     scan(&gateway).await;
     for name in ["a", "b"] {
-        done(tell(&gateway, name, "activate").await);
+        done(activate(&gateway, name).await);
     }
     done(configure(&gateway, "b", &json!({ "stamp": 3, "key": "hush" })).await);
     done(order(&gateway, &["b", "a"]).await);
@@ -41,7 +43,7 @@ async fn a_plugin_whose_files_changed_meanwhile_is_broken_and_the_rest_serves() 
     put(&gateway, "plugins", &stamps("whole", "1.0.0"));
     scan(&gateway).await;
     for name in ["changed", "whole"] {
-        done(tell(&gateway, name, "activate").await);
+        done(activate(&gateway, name).await);
     }
     gateway.write("plugins/changed/new.py", "# not what was accepted\n");
     let gateway = gateway.restart().await;
@@ -54,7 +56,7 @@ async fn a_plugin_whose_files_changed_meanwhile_is_broken_and_the_rest_serves() 
 
     // A scan accepts what is there now, and an activation tries again.
     assert_eq!(scan(&gateway).await["changed"], json!(["changed"]));
-    done(tell(&gateway, "changed", "activate").await);
+    done(activate(&gateway, "changed").await);
     assert_eq!(stamp(&gateway, "changed").await, Some(0));
 }
 
@@ -63,7 +65,7 @@ async fn a_plugin_that_fails_closed_and_no_longer_starts_lets_nothing_pass() {
     let gateway = start().await;
     put(&gateway, "plugins", &stamps("gone", "1.0.0"));
     scan(&gateway).await;
-    done(tell(&gateway, "gone", "activate").await);
+    done(activate(&gateway, "gone").await);
     fs::remove_dir_all(gateway.folder().join("plugins/gone")).unwrap();
     let gateway = gateway.restart().await;
     let answer = gateway.ask(&Request::chat(HELLO)).await;
@@ -79,7 +81,7 @@ async fn what_the_configuration_hid_comes_back_with_its_entry_gone_broken_if_it_
     let hidden = stamps("hidden", "1.0.0").hook("onRequest", json!({ "headers": [], "onFailure": "open" }));
     put(&gateway, "plugins", &hidden);
     scan(&gateway).await;
-    done(tell(&gateway, "hidden", "activate").await);
+    done(activate(&gateway, "hidden").await);
     gateway.rewrite(&configuration(DIRS, &[shows(), hidden.clone()]));
     done(gateway.admin("POST", "/api/reload").await);
     assert_eq!(plugin(&gateway, "hidden").await["managed"], true);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::{chain, done, install, plugin, put, scan, seen, stamps, start, tell};
+use crate::api::{activate, chain, done, install, plugin, put, scan, seen, stamps, start};
 use crate::harness::{Gateway, Request, TOKEN, Wire};
 
 /// How often each change is cut short, each time a little later.
@@ -70,7 +70,7 @@ async fn installing_and_upgrading() {
         files_and_rows_agree(&gateway).await;
         let known = gateway.admin("GET", "/api/plugins/cut").await;
         if known.status() == 200 && known.json()["wanted"]["enabled"] == false {
-            done(tell(&gateway, "cut", "activate").await);
+            done(activate(&gateway, "cut").await);
         }
     }
     // After all of that, one that is not cut short succeeds.
@@ -92,7 +92,7 @@ async fn activating_configuring_ordering_and_uninstalling() {
             Request::new("PUT", path).field("content-type", "application/json").body(body.to_string())
         };
         let requests = [
-            Request::post("/api/plugins/a/activate", "{}"),
+            Request::post("/api/plugins/a/activate", r#"{"grant":true}"#),
             put_json("/api/plugins/a/config", json!({ "config": { "stamp": step } })),
             put_json("/api/chain", json!({ "order": ["b", "a"] })),
             Request::new("DELETE", "/api/plugins/b").field("content-length", "0"),

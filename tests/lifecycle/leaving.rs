@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::api::{configure, done, install, plugin, put, scan, stamps, start, tell};
+use crate::api::{activate, configure, done, install, plugin, put, scan, stamps, start};
 use crate::harness::{Gateway, Request, TOKEN, Wire, within};
 use crate::plugins::{Folder, misbehave};
 
@@ -33,7 +33,7 @@ async fn files_stay_as_long_as_any_process_runs_from_them() {
     put(&gateway, "one", &slow("back", "1.0.0"));
     put(&gateway, "two", &slow("back", "1.1.0"));
     done(install(&gateway, "one", false).await);
-    done(tell(&gateway, "back", "activate").await);
+    done(activate(&gateway, "back").await);
     let files = plugin(&gateway, "back").await["directory"].as_str().unwrap().to_owned();
     let first = held(&gateway, 700);
     has_a_call(&gateway, "back").await;
@@ -71,7 +71,7 @@ async fn an_end_waits_neither_for_a_slow_start_nor_for_what_is_queued_behind_it(
     scan(&gateway).await;
     let mut calls = JoinSet::new();
     for index in 0..20 {
-        let request = Request::post(&format!("/api/plugins/hangs{index}/activate"), "{}");
+        let request = Request::post(&format!("/api/plugins/hangs{index}/activate"), r#"{"grant":true}"#);
         let request = request.without("host").field("host", "localhost");
         let request = request.field("authorization", &format!("Bearer {TOKEN}"));
         let admin = gateway.admin;

@@ -17,6 +17,7 @@ mod api;
 mod bad;
 mod crowd;
 mod database;
+mod editing;
 mod ending;
 mod folders;
 mod grants;

@@ -26,7 +26,7 @@ async fn fifty_calls_at_once_end_in_a_state_that_some_order_explains() {
     for call in 0..CALLS {
         let name = &names[call % PLUGINS];
         let request = match call / PLUGINS % 5 {
-            0 | 3 => Request::post(&format!("/api/plugins/{name}/activate"), "{}"),
+            0 | 3 => Request::post(&format!("/api/plugins/{name}/activate"), r#"{"grant":true}"#),
             1 => Request::post(&format!("/api/plugins/{name}/deactivate"), "{}"),
             2 => {
                 let body = json!({ "config": { "stamp": call } }).to_string();

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::api::{chain, configure, done, install, order, plugin, put, scan, stamp, stamps, start, tell};
+use crate::api::{
+    activate, chain, configure, done, install, order, plugin, put, scan, stamp, stamps, start, tell,
+};
 use crate::harness::{HELLO, Message, Request, Wire};
 use crate::processes::{children, ended, ready};
 
@@ -76,9 +78,9 @@ async fn a_plugins_life_under_load_fails_no_request_mixes_no_generation_and_leav
     assert_eq!(plugin(&gateway, "story").await["observed"]["state"], "installed");
 
     // Active, it is seen by the next request; a second time there is nothing to do.
-    assert_eq!(done(tell(&gateway, "story", "activate").await)["changed"], true);
+    assert_eq!(done(activate(&gateway, "story").await)["changed"], true);
     assert_eq!(stamp(&gateway, "story").await, Some(0));
-    assert_eq!(done(tell(&gateway, "story", "activate").await)["changed"], false);
+    assert_eq!(done(activate(&gateway, "story").await)["changed"], false);
     assert_eq!(plugin(&gateway, "story").await["observed"]["state"], "active");
 
     // So is its config, live and by a new process.
@@ -86,7 +88,7 @@ async fn a_plugins_life_under_load_fails_no_request_mixes_no_generation_and_leav
     assert_eq!(stamp(&gateway, "story").await, Some(7));
 
     // So is the order.
-    done(tell(&gateway, "other", "activate").await);
+    done(activate(&gateway, "other").await);
     assert_eq!(chain(&gateway).await, ["other", "story", "shows"]);
     done(order(&gateway, &["story", "other"]).await);
     assert_eq!(chain(&gateway).await, ["story", "other", "shows"]);
@@ -95,7 +97,7 @@ async fn a_plugins_life_under_load_fails_no_request_mixes_no_generation_and_leav
     done(tell(&gateway, "story", "deactivate").await);
     assert_eq!(stamp(&gateway, "story").await, None);
     assert_eq!(done(tell(&gateway, "story", "deactivate").await)["changed"], false);
-    done(tell(&gateway, "story", "activate").await);
+    done(activate(&gateway, "story").await);
 
     // Another version takes its place and keeps what an operator decided.
     put(&gateway, "next", &stamps("story", "1.1.0"));
@@ -137,7 +139,7 @@ async fn a_plugin_that_takes_a_config_while_it_runs_keeps_its_process() {
     let live = stamps("live", "1.0.0").hook("onConfigChange", json!({ "headers": [] }));
     put(&gateway, "plugins", &live);
     scan(&gateway).await;
-    done(tell(&gateway, "live", "activate").await);
+    done(activate(&gateway, "live").await);
     let pid = plugin(&gateway, "live").await["observed"]["pid"].clone();
     done(configure(&gateway, "live", &json!({ "stamp": 5 })).await);
     assert_eq!(stamp(&gateway, "live").await, Some(5));
@@ -159,7 +161,7 @@ async fn an_activation_that_fails_changes_nothing_and_says_at_which_step() {
     put(&gateway, "plugins", &hangs);
     scan(&gateway).await;
     let generation = done(gateway.admin("GET", "/api/chain").await)["generation"].clone();
-    let answer = tell(&gateway, "hangs", "activate").await;
+    let answer = activate(&gateway, "hangs").await;
     let details = &answer.json()["error"]["details"];
     assert_eq!(answer.status(), 422, "{answer:?}");
     assert_eq!((&details["plugin"], &details["step"]), (&json!("hangs"), &json!("start")));

@@ -23,9 +23,14 @@ pub struct Install {
     /// A plugin's folder, or one with several plugins in it: an absolute path on the gateway's machine.
     #[schema(value_type = String, pattern = "^/")]
     pub path: PathBuf,
-    /// Grants what an upgrade asks for beyond what the version before was granted.
+    /// Grants what the plugin asks for: what its hooks see and change, and its `permissions`. Of an upgrade, what it asks
+    /// for beyond what the version before was granted.
     #[schema(required = false, default = false)]
     pub grant: bool,
+    /// Takes other files of the version that is installed. Config, order and grants stay. A pre-release version, and a
+    /// plugin that was never active, need no force.
+    #[schema(required = false, default = false)]
+    pub force: bool,
 }
 
 /// How to activate a plugin.
@@ -33,7 +38,8 @@ pub struct Install {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"grant": true})))]
 pub struct Activate {
-    /// Grants what the plugin asks for beyond what it was granted before.
+    /// Grants what the plugin asks for and was not granted before: what its hooks see and change of requests, and its
+    /// `permissions`. Without it, a plugin that asks for something is refused with the list of it.
     #[schema(required = false, default = false)]
     pub grant: bool,
 }
@@ -58,7 +64,8 @@ impl Ask for ListPlugins {
 impl Ask for Install {
     fn read(fields: &mut Fields) -> Option<Self> {
         let (path, grant) = (fields.absolute_path("path"), fields.flag("grant"));
-        Some(Self { path: path?, grant })
+        let force = fields.flag("force");
+        Some(Self { path: path?, grant, force })
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) use routes::routes;
 pub use view::PluginView;
 
 use super::{ApiError, Gateway};
-use crate::lifecycle::{By, Installed, InstalledPlugin, Inventory, Report, ScanReport};
+use crate::lifecycle::{By, InstallOptions, Installed, InstalledPlugin, Inventory, Report, ScanReport};
 
 /// Plugins in chain order.
 #[derive(Serialize, ToSchema)]
@@ -153,7 +153,8 @@ impl Gateway {
     }
 
     pub async fn install(&self, asked: Install, by: By) -> Result<Installation, ApiError> {
-        let report = self.lifecycle.install(asked.path, asked.grant, by).await?;
+        let Install { path, grant, force } = asked;
+        let report = self.lifecycle.install(path, InstallOptions { grant, force }, by).await?;
         let installed = |InstalledPlugin { name, replaced, .. }: InstalledPlugin| {
             Ok(InstalledView { replaced, plugin: self.plugin(&name)? })
         };

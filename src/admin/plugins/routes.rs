@@ -51,8 +51,9 @@ async fn list_plugins(State(gateway): Gate, Parameters(asked): Parameters<ListPl
 /// Install a plugin
 ///
 /// Copies a plugin's folder, or each of several in one folder, and checks them. Another version of an installed plugin
-/// takes its place and keeps its config, order and grants. A new plugin is not active until it is activated, unless it
-/// wants to be and asks for no permissions.
+/// takes its place and keeps its config, order and grants; so do other files of the same version, with `force`. A new
+/// plugin is not active until it is activated, unless it wants to be (`enabledByDefault`) and what it asks for is
+/// granted.
 #[utoipa::path(
     post, path = "/api/plugins", tag = "plugins",
     request_body = Install,
@@ -112,7 +113,8 @@ async fn uninstall_plugin(State(gateway): Gate, by: By, Name(name): Name) -> Ans
 /// Activate a plugin
 ///
 /// Starts it, waits until it is ready, and publishes the chain with it. If anything fails nothing changed, and the
-/// answer says why. One that is active stays as it is. The first activation grants what the plugin asks for.
+/// answer says why. One that is active stays as it is. A plugin that asks for something, to see or change a part of the
+/// requests for example, is refused with the list of it (409, `not_granted`) until that is granted with `grant`.
 #[utoipa::path(
     post, path = "/api/plugins/{name}/activate", tag = "plugins",
     params(("name" = String, Path, description = "The plugin.", example = "redact")),

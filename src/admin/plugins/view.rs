@@ -73,13 +73,13 @@ pub(super) struct ObservedView {
 /// What it may do beyond computing.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PermissionsView {
-    /// What its manifest asks for, in words.
+    /// What its manifest asks for, in words: what its hooks see and change, and its `permissions`.
     asked: Vec<String>,
     /// What was granted. Null: nobody was asked yet.
     granted: Option<Vec<String>>,
     /// What it asks for and was not granted. Activate it with `grant`.
     missing: Vec<String>,
-    /// What its manifest asks for, as written there. Null: the manifest does not hold any more.
+    /// What its manifest asks for, as data. Null: the manifest does not hold any more.
     manifest: Option<Value>,
 }
 

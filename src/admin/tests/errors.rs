@@ -182,6 +182,12 @@ async fn what_the_lifecycle_refuses_has_a_status_a_code_and_facts() {
             json!({"plugin": "redact", "message": "is not active"}),
         ),
         (
+            LifecycleError::AlreadyInstalled { plugin: plugin(), version: "1.0.0".into(), is_same: false },
+            409,
+            "wrong_state",
+            json!({"plugin": "redact", "version": "1.0.0", "sameFiles": false}),
+        ),
+        (
             LifecycleError::NotGranted { plugin: plugin(), permissions: vec!["read every file".into()] },
             409,
             "not_granted",

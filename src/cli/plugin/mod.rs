@@ -3,6 +3,7 @@
 mod check;
 mod effect;
 mod follow;
+mod granting;
 mod new;
 mod remote;
 mod run;

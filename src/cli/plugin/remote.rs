@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::api::{Access, Api};
 use super::super::say::{Failure, Reader};
 use super::settings::{Setting, changed};
-use super::{follow, tables};
+use super::{follow, granting, tables};
 use crate::config::Environment;
 
 /// What is done with a plugin, whichever it is.
@@ -46,9 +46,12 @@ pub(super) enum Remote {
     Install {
         /// The plugin's folder, or a folder of several.
         path: PathBuf,
-        /// Allow what it asks for.
+        /// Allow what it asks for. Without it, you are asked on a terminal.
         #[arg(long)]
         grant: bool,
+        /// Take other files of the version that is installed; config, order and grants stay.
+        #[arg(long)]
+        force: bool,
         /// Activate it, too.
         #[arg(long)]
         activate: bool,
@@ -57,7 +60,7 @@ pub(super) enum Remote {
     },
     /// Start a plugin and put it into the chain.
     Activate {
-        /// Allow what it asks for.
+        /// Allow what it asks for. Without it, you are asked on a terminal.
         #[arg(long)]
         grant: bool,
         #[command(flatten)]
@@ -136,11 +139,13 @@ impl Remote {
                 let answer = access.open(environment)?.post("/api/plugins/scan", &json!({}))?;
                 reader.say(&answer, || tables::scan(&answer));
             }
-            Self::Install { path, grant, activate, access } => {
-                return install(&access.open(environment)?, &path, grant, activate, reader);
+            Self::Install { path, grant, force, activate, access } => {
+                let options = Options { grant, force, activate };
+                return install(&access.open(environment)?, &path, options, reader);
             }
-            Self::Activate { grant, one } => {
-                change(&one, "activate", "starting", &json!({ "grant": grant }), environment, reader)?;
+            Self::Activate { grant, one: One { name, access } } => {
+                let answer = activate(&access.open(environment)?, &name, grant, reader)?;
+                reader.say(&answer, || tables::report(&answer));
             }
             Self::Deactivate(one) => change(&one, "deactivate", "ending", &json!({}), environment, reader)?,
             Self::Restart(one) => change(&one, "restart", "starting", &json!({}), environment, reader)?,
@@ -187,33 +192,39 @@ fn change(
     Ok(())
 }
 
-/// The gateway reads the folder itself, from wherever it runs, so the path has to be whole.
-fn install(
-    api: &Api,
-    path: &std::path::Path,
+fn activate(api: &Api, name: &str, grant: bool, reader: Reader) -> Result<Value, Failure> {
+    let path = format!("/api/plugins/{name}/activate");
+    granting::granting(reader, grant, |grant| {
+        meanwhile(reader, &format!("starting {name}"), || api.post(&path, &json!({ "grant": grant })))
+    })
+}
+
+/// What may be said to an installation.
+#[derive(Clone, Copy)]
+struct Options {
     grant: bool,
+    force: bool,
     activate: bool,
-    reader: Reader,
-) -> Result<(), Failure> {
+}
+
+/// The gateway reads the folder itself, from wherever it runs, so the path has to be whole.
+fn install(api: &Api, path: &std::path::Path, options: Options, reader: Reader) -> Result<(), Failure> {
     let whole =
         path.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let Some(text) = whole.to_str() else {
         return Err(Failure::usage(format!("{}: its path is no text", path.display())));
     };
-    let mut answer = meanwhile(reader, "installing", || {
-        api.post("/api/plugins", &json!({ "path": text, "grant": grant }))
+    let mut answer = granting::granting(reader, options.grant, |grant| {
+        let body = json!({ "path": text, "grant": grant, "force": options.force });
+        meanwhile(reader, "installing", || api.post("/api/plugins", &body))
     })?;
     let installed: Vec<String> = names(&answer["plugins"]);
-    if activate {
+    if options.activate {
         let mut activated = Vec::new();
         for name in &installed {
-            let path = format!("/api/plugins/{name}/activate");
-            let report = meanwhile(reader, &format!("starting {name}"), || {
-                api.post(&path, &json!({ "grant": grant }))
-            });
             // What was done before stays done, and whoever asked has to know.
-            let report =
-                report.map_err(|failure| failure.after(&format!("installed {}", installed.join(", "))))?;
+            let report = activate(api, name, options.grant, reader)
+                .map_err(|failure| failure.after(&format!("installed {}", installed.join(", "))))?;
             activated.push(report);
         }
         answer["activated"] = Value::Array(activated);

@@ -1,14 +1,20 @@
-//! `permissions`: what a plugin asks to be allowed beyond computing. Everything is refused that is not asked for.
+//! What a plugin asks to be allowed beyond computing: `permissions`, and what its hooks see and change of requests.
+//! Everything is refused that is not asked for.
 //!
 //! The value is compared, stored and shown: what an upgrade would newly be granted is a difference of two of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::hook::HookName;
+
+pub use self::access::Access;
+pub(super) use self::access::of_hooks;
 pub(super) use self::read::{WORDS, read};
 
+mod access;
 mod read;
 
 #[cfg(test)]
@@ -23,6 +29,8 @@ pub struct Permissions {
     pub fs: Files,
     pub network: Network,
     pub exec: Exec,
+    /// What its hooks see and change of requests.
+    pub hooks: BTreeMap<HookName, Access>,
 }
 
 /// Paths at and below which files may be used: absolute, or relative to the plugin's folder.
@@ -59,7 +67,13 @@ impl Permissions {
         let env = self.env.difference(&before.env).map(|name| format!("see the variable {name}"));
         let read = files("read", &self.fs.read, &before.fs.read);
         let write = files("write", &self.fs.write, &before.fs.write);
-        env.chain(read)
+        let none = Access::default();
+        let hooks = self.hooks.iter();
+        let hooks =
+            hooks.flat_map(|(name, access)| access.added(*name, before.hooks.get(name).unwrap_or(&none)));
+        hooks
+            .chain(env)
+            .chain(read)
             .chain(write)
             .chain(self.network.added(&before.network))
             .chain(self.exec.added(&before.exec))

@@ -85,6 +85,7 @@ fn asked_for(section: &mut Section<'_, '_>) -> Permissions {
         fs: fs.unwrap_or_default(),
         network: network.unwrap_or_default(),
         exec: exec.unwrap_or_default(),
+        ..Permissions::default()
     }
 }
 

@@ -52,9 +52,9 @@ fn what_a_wider_grant_covers_is_not_new() {
 #[test]
 fn permissions_come_back_from_json_as_they_went() {
     for json in [
-        r#"{"env":[],"fs":{"read":[],"write":[]},"network":"none","exec":false}"#,
-        r#"{"env":["A","B"],"fs":{"read":["/a"],"write":["b"]},"network":["tcp:80","tcp:443"],"exec":["git"]}"#,
-        r#"{"env":[],"fs":{"read":[],"write":[]},"network":"any","exec":"any"}"#,
+        r#"{"env":[],"fs":{"read":[],"write":[]},"network":"none","exec":false,"hooks":{}}"#,
+        r#"{"env":["A","B"],"fs":{"read":["/a"],"write":["b"]},"network":["tcp:80","tcp:443"],"exec":["git"],"hooks":{}}"#,
+        r#"{"env":[],"fs":{"read":[],"write":[]},"network":"any","exec":"any","hooks":{"onRequest":{"headers":["a"],"body":[""],"change":[],"changeHeaders":false,"changeRoute":true}}}"#,
     ] {
         assert_eq!(serde_json::to_string(&of(json)).unwrap(), json);
     }

@@ -83,13 +83,17 @@ fn a_manifest_in_full_is_read_in_full() {
     );
     assert_eq!((manifest.name.as_str(), manifest.version.to_string().as_str()), ("redact-2", "1.2.3-rc.1"));
     assert_eq!((manifest.priority, manifest.enabled_by_default), (-10, true));
+    let mut permissions = serde_json::to_value(&manifest.permissions).unwrap();
+    let hooks = permissions["hooks"].take();
     assert_eq!(
-        serde_json::to_value(&manifest.permissions).unwrap(),
+        permissions,
         serde_json::json!({
             "env": ["API_KEY", "TZ"], "fs": { "read": ["/etc/ssl", "data"], "write": [] },
-            "network": ["tcp:443"], "exec": false
+            "network": ["tcp:443"], "exec": false, "hooks": null
         })
     );
+    // What its hooks see and change is asked for too.
+    assert_eq!(hooks["onRequest"]["headers"], serde_json::json!(["user-agent", "x-team"]));
     let limits = &manifest.limits;
     assert_eq!((limits.memory_mb, limits.max_in_flight, limits.instances), (Some(128), 8, 2));
     assert_eq!(
@@ -162,6 +166,14 @@ fn a_manifest_of_omniroute_loads_as_it_is() {
     assert_eq!(
         manifest.permissions.words(),
         [
+            "see the whole body (onRequest)",
+            "change the whole body (onRequest)",
+            "change headers (onRequest)",
+            "choose another model or upstream (onRequest)",
+            "see the whole body (onError)",
+            "change the whole body (onError)",
+            "change headers (onError)",
+            "choose another model or upstream (onError)",
             "see the variable HOSTNAME",
             "see the variable PORT",
             "see the variable TMPDIR",
