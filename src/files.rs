@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 /// Opens a regular file. Anything else is an error of the kind [`io::ErrorKind::InvalidInput`], and never waited for.
-pub fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
@@ -18,7 +18,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The bytes of a regular file of at most `max` bytes. A larger one is an error, even if it grew meanwhile.
-pub fn bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
@@ -28,7 +28,7 @@ pub fn bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The same, of a file in UTF-8.
-pub fn text(path: &Path, max: u64) -> io::Result<String> {
+pub(crate) fn text(path: &Path, max: u64) -> io::Result<String> {
     String::from_utf8(bytes(path, max)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
 }

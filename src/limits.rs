@@ -172,6 +172,10 @@ pub const PLUGIN_LOG_LINES: usize = 1_000;
 pub const PLUGIN_LOG_BYTES: usize = 256 << 10;
 /// One line of output; the rest of a longer one is cut.
 pub const PLUGIN_LOG_LINE_BYTES: usize = 4 << 10;
+/// How often what plugins printed is written to their files: what a killed gateway loses of it.
+pub const PLUGIN_LOG_KEEP_PERIOD: Duration = Duration::from_secs(5);
+/// A file of them. JSON writes a byte in six at most, and a line's number, time and source take less than 100.
+pub const PLUGIN_LOG_FILE_BYTES_MAX: u64 = 2 << 20;
 /// Lines per second that are kept, with as many at once; more are dropped and counted.
 pub const PLUGIN_LOG_LINES_PER_SECOND: u32 = 200;
 /// SIGTERM to the gateway: how long requests in flight may take to finish.

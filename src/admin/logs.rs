@@ -66,20 +66,21 @@ impl From<&LogLine> for LogLineView {
 impl Gateway {
     pub fn logs(&self, name: &str, page: &LogPage) -> Result<LogList, ApiError> {
         let inventory = self.lifecycle.inventory();
-        let plugin = super::plugins::find(&inventory, name)?.plugin.as_ref();
-        let lines = plugin.map_or_else(Vec::new, |plugin| plugin.logs(page.after, page.limit));
+        let journal = &super::plugins::find(&inventory, name)?.journal;
+        let lines = journal.lines(page.after, page.limit);
         Ok(LogList {
             next: lines.last().map_or(page.after, |last| last.number),
             lines: lines.iter().map(LogLineView::from).collect(),
-            dropped: plugin.map_or(0, |plugin| plugin.logs_dropped()),
+            dropped: journal.dropped(),
         })
     }
 }
 
 /// What a plugin printed
 ///
-/// Its standard output, standard error and LOG frames, oldest first; the last 1000 lines or 256 KiB are kept. Ask again
-/// with `after` set to `next` to follow.
+/// Its standard output, standard error and LOG frames, oldest first; the last 1000 lines or 256 KiB are kept, over all
+/// its processes and over restarts of the gateway. Lines of the source `gateway` tell when a process started and ended.
+/// Ask again with `after` set to `next` to follow.
 #[utoipa::path(
     get, path = "/api/plugins/{name}/logs", tag = "plugins",
     params(

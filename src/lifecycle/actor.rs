@@ -15,6 +15,7 @@ use super::ending::Ending;
 use super::error::LifecycleError;
 use super::install;
 use super::inventory::{ConfigFile, Installed, Inventory, Origin};
+use super::journals::Journals;
 use super::recovery;
 use super::removal::{self, Removal};
 use super::report::{self, Report};
@@ -35,6 +36,7 @@ pub(super) struct Actor {
     watch: Watch,
     /// What the last reloads came to, for operators.
     config_file: ConfigFile,
+    pub(super) journals: Journals,
     pub(super) ground: Ground,
     pub(super) config: Arc<Config>,
     /// Where installed plugins lie, from the first start to the end: a changed `[state] dir` takes a restart.
@@ -90,7 +92,9 @@ impl Actor {
         }
         let stored_errors: HashMap<String, Option<String>> =
             rows.iter().map(|row| (row.installed.name.clone(), row.error.clone())).collect();
-        let entries = row::entries(&config, rows, &[]);
+        let mut entries = row::entries(&config, rows, &[]);
+        let mut journals = Journals::new(&config.state_dir);
+        journals.load(&mut entries).await;
         let built = build::build(&ground, config.clone(), 1, None, entries, &Due::Start).await?;
         for running in &built.started {
             running.watcher.current(&running.plugin);
@@ -119,6 +123,7 @@ impl Actor {
             source,
             watch,
             config_file,
+            journals,
             generations: vec![Arc::downgrade(&published.lease())],
             ground,
             config,
@@ -167,6 +172,7 @@ impl Actor {
                 _ = tick.tick() => {
                     self.forget_the_gone();
                     self.count_generations();
+                    self.journals.keep_in_time(&self.entries);
                     if self.config.watch && look.is_none() {
                         let source = self.source.clone();
                         look = Some(tokio::task::spawn_blocking(move || source.stamp()));
@@ -445,6 +451,8 @@ impl Actor {
         for removal in self.removals.clone() {
             self.remove_files(removal).await;
         }
+        // An error says that the runtime ends.
+        let _ = self.journals.keep(&self.entries).await;
     }
 }
 

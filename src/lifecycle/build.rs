@@ -273,14 +273,19 @@ fn start(ground: &Ground, wanted: &Installed, identity: Identity, generation: u6
         config: identity.config.clone(),
         ..spec(wanted, generation)
     };
-    let watcher = Arc::new(Watcher::new(ground.metrics.plugin(&spec.name), ground.live.clone()));
+    let watcher = watcher(ground, wanted);
     let plugin =
         Plugin::start(spec, ground.launcher.clone(), ground.data.clone(), &ground.control, watcher.clone());
     Running { identity: Some(identity), manifest: wanted.manifest.clone(), plugin, watcher }
 }
 
+fn watcher(ground: &Ground, wanted: &Installed) -> Arc<Watcher> {
+    let metrics = ground.metrics.plugin(&wanted.name);
+    Arc::new(Watcher::new(metrics, ground.live.clone(), wanted.journal.clone()))
+}
+
 fn withhold(ground: &Ground, wanted: &Installed, generation: u64, reason: String) -> Running {
-    let watcher = Arc::new(Watcher::new(ground.metrics.plugin(&wanted.name), ground.live.clone()));
+    let watcher = watcher(ground, wanted);
     let plugin = Plugin::withheld(spec(wanted, generation), reason, watcher.clone());
     Running { identity: None, manifest: wanted.manifest.clone(), plugin, watcher }
 }

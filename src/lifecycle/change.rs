@@ -77,6 +77,7 @@ impl Actor {
         let report = self
             .carry_out(plan, by.note("uninstall", Some(name), json!({ "version": gone.wanted.version })))
             .await?;
+        self.journals.forget(name);
         if let Some(removal) = removal {
             self.remove_files_after(removal, name);
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::error::LifecycleError;
 use super::report::Report;
 use crate::package::{Manifest, Package, Permissions};
-use crate::plugin::{Plugin, PluginState, PluginStatus};
+use crate::plugin::{Journal, Plugin, PluginState, PluginStatus};
 
 /// Everything the gateway knows of plugins at one moment, in chain order.
 #[derive(Clone, Default)]
@@ -114,6 +114,8 @@ pub struct Installed {
     pub activated_at: Option<SystemTime>,
     /// While it is enabled.
     pub plugin: Option<Arc<Plugin>>,
+    /// What it printed, in all its processes.
+    pub journal: Arc<Journal>,
 }
 
 /// What an operator sees of a plugin.

@@ -12,6 +12,7 @@ mod ending;
 mod error;
 mod install;
 mod inventory;
+mod journals;
 mod observe;
 mod order;
 mod recovery;

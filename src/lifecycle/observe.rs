@@ -1,9 +1,10 @@
 //! What happens to a plugin, told to metrics, log and whoever looks on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::metrics::{BreakerState, PluginMetrics, RestartReason, SandboxLevel};
-use crate::plugin::{self, DeathKind, Observer, Plugin, PluginEvent, PluginState};
+use crate::plugin::{self, DeathKind, Journal, Observer, Plugin, PluginEvent, PluginState};
 use crate::record::{Happening, Live};
 
 /// Watches one plugin handle. While a plugin is replaced two handles have its name, and only the one whose
@@ -11,6 +12,7 @@ use crate::record::{Happening, Live};
 pub(super) struct Watcher {
     metrics: PluginMetrics,
     live: Live,
+    journal: Arc<Journal>,
     stage: AtomicU8,
 }
 
@@ -20,8 +22,8 @@ const RETIRED: u8 = 2;
 const REPLACED: u8 = 3;
 
 impl Watcher {
-    pub(super) fn new(metrics: PluginMetrics, live: Live) -> Self {
-        Self { metrics, live, stage: AtomicU8::new(BUILDING) }
+    pub(super) fn new(metrics: PluginMetrics, live: Live, journal: Arc<Journal>) -> Self {
+        Self { metrics, live, journal, stage: AtomicU8::new(BUILDING) }
     }
 
     /// Its generation is the published one. `plugin` is the handle that is watched.
@@ -55,6 +57,10 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
+    fn journal(&self) -> Arc<Journal> {
+        self.journal.clone()
+    }
+
     fn observe(&self, plugin: &str, event: &PluginEvent) {
         let stage = self.stage.load(Ordering::Acquire);
         let current = stage == CURRENT;

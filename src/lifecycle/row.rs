@@ -28,9 +28,17 @@ pub(super) fn entries(config: &Config, rows: Vec<PluginRow>, old: &[Entry]) -> V
     let known = |wanted: &Installed| {
         old.iter().find(|old| old.wanted.name == wanted.name && is_same(&old.wanted, wanted))
     };
+    // Whoever decides about it, the plugin is the same to those who read what it printed.
+    let journal = |name: &str| {
+        let old = old.iter().find(|old| *old.wanted.name == *name);
+        old.map_or_else(Arc::default, |old| old.wanted.journal.clone())
+    };
     managed
         .chain(stored)
-        .map(|wanted| Entry { running: known(&wanted).and_then(|old| old.running.clone()), wanted })
+        .map(|wanted| Entry {
+            running: known(&wanted).and_then(|old| old.running.clone()),
+            wanted: Installed { journal: journal(&wanted.name), ..wanted },
+        })
         .collect()
 }
 
@@ -73,6 +81,7 @@ fn of_row(row: PluginRow) -> Installed {
         updated_at: Some(row.updated_at),
         activated_at: row.activated_at,
         plugin: None,
+        journal: Arc::default(),
     }
 }
 

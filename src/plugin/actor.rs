@@ -161,7 +161,7 @@ impl Actor {
         let program = Program { argv: argv.clone(), dir: dir.clone(), env: env.clone() };
         let Spawned { child, pidfd, socket, stdout, stderr } = self.launcher.spawn(program).await?;
         let process = Process::adopt(child, pidfd)?;
-        self.shared.launched(process.pid());
+        self.shared.launched(process.pid(), &self.spec.version, self.spec.generation);
         let pipe = |pipe, source| {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move { logs::drain(pipe, source, &shared.logs).await })

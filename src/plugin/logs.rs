@@ -25,6 +25,20 @@ pub enum Source {
 }
 
 impl Source {
+    const ALL: [Self; 7] = [
+        Self::Stdout,
+        Self::Stderr,
+        Self::Log(hookway_wire::LogLevel::Debug),
+        Self::Log(hookway_wire::LogLevel::Info),
+        Self::Log(hookway_wire::LogLevel::Warn),
+        Self::Log(hookway_wire::LogLevel::Error),
+        Self::Gateway,
+    ];
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == word)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
@@ -48,10 +62,16 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// The recent output of a plugin, over restarts.
+/// The recent output of a plugin, over all its processes: those of one handle, and those of the handles that follow it.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Ring>);
+
+/// What the processes of one handle print, on its way into the plugin's journal.
 pub(super) struct Logs {
     plugin: String,
-    ring: Mutex<Ring>,
+    journal: Arc<Journal>,
+    /// The last line of stderr that says something, whether or not it was kept.
+    last_words: Mutex<String>,
     /// Is told of each line that is kept.
     observer: Arc<dyn Observer>,
 }
@@ -65,13 +85,11 @@ struct Ring {
     second: Instant,
     dropped: u64,
     last_number: u64,
-    /// The last line of stderr that says something, whether or not it was kept.
-    last_words: String,
 }
 
-impl Logs {
-    pub(super) fn new(plugin: String, observer: Arc<dyn Observer>) -> Self {
-        let ring = Ring {
+impl Default for Ring {
+    fn default() -> Self {
+        Self {
             lines: VecDeque::new(),
             bytes: 0,
             left: limits::PLUGIN_LOG_LINES_PER_SECOND,
@@ -79,18 +97,51 @@ impl Logs {
             dropped: 0,
             // Lines are counted from the time: no ring comes so far that the next one would not begin beyond it.
             last_number: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros),
-            last_words: String::new(),
-        };
-        Self { plugin, ring: Mutex::new(ring), observer }
+        }
+    }
+}
+
+impl Journal {
+    /// The oldest `count` lines with a number beyond `after`.
+    pub fn lines(&self, after: u64, count: usize) -> Vec<LogLine> {
+        let ring = self.lock();
+        let first = ring.lines.partition_point(|line| line.number <= after);
+        ring.lines.range(first..).take(count).cloned().collect()
+    }
+
+    /// A journal that goes on after these lines, in the order of their numbers.
+    pub fn after(lines: Vec<LogLine>) -> Self {
+        let mut ring = Ring::default();
+        for line in lines.into_iter().filter(|line| line.text.len() <= limits::PLUGIN_LOG_LINE_BYTES * 2) {
+            ring.last_number = ring.last_number.max(line.number);
+            ring.push(line);
+        }
+        Self(Mutex::new(ring))
+    }
+
+    /// The number of the newest line, 0 without one.
+    pub fn newest(&self) -> u64 {
+        self.lock().lines.back().map_or(0, |line| line.number)
+    }
+
+    /// Lines that were not kept because there were too many.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Logs {
+    pub(super) fn new(plugin: String, observer: Arc<dyn Observer>) -> Self {
+        Self { plugin, journal: observer.journal(), last_words: Mutex::default(), observer }
     }
 
     /// Keeps a line, or counts it as dropped. A line that is kept goes to the gateway's own log too.
     pub(super) fn line(&self, source: Source, text: String) {
-        let kept = {
-            let mut ring = self.lock();
-            ring.keep(source, &text, Instant::now()).then(|| ring.lines.back().cloned()).flatten()
-        };
-        let Some(kept) = kept else { return };
+        let Some(kept) = self.keep(source, &text, Instant::now()) else { return };
         self.observer.observe(&self.plugin, &PluginEvent::Printed(kept));
         let plugin = &self.plugin;
         // As a field the text is quoted: a line break in it begins no line of the log.
@@ -112,32 +163,30 @@ impl Logs {
         }
     }
 
-    /// The oldest `count` lines with a number beyond `after`.
     pub(super) fn lines(&self, after: u64, count: usize) -> Vec<LogLine> {
-        let ring = self.lock();
-        let first = ring.lines.partition_point(|line| line.number <= after);
-        ring.lines.range(first..).take(count).cloned().collect()
-    }
-
-    pub(super) fn dropped(&self) -> u64 {
-        self.lock().dropped
+        self.journal.lines(after, count)
     }
 
     /// The last line of stderr since this was last asked: of the process that has just ended, why.
     pub(super) fn take_last_words(&self) -> String {
-        mem::take(&mut self.lock().last_words)
+        mem::take(&mut *self.last_words())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The line as it is kept, if it is.
+    fn keep(&self, source: Source, text: &str, now: Instant) -> Option<LogLine> {
+        if source == Source::Stderr && !text.trim().is_empty() {
+            text.trim().clone_into(&mut self.last_words());
+        }
+        self.journal.lock().keep(source, text, now)
+    }
+
+    fn last_words(&self) -> std::sync::MutexGuard<'_, String> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ring {
-    fn keep(&mut self, source: Source, text: &str, now: Instant) -> bool {
-        if source == Source::Stderr && !text.trim().is_empty() {
-            text.trim().clone_into(&mut self.last_words);
-        }
+    fn keep(&mut self, source: Source, text: &str, now: Instant) -> Option<LogLine> {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.left) = (now, limits::PLUGIN_LOG_LINES_PER_SECOND);
         }
@@ -145,23 +194,24 @@ impl Ring {
         if source != Source::Gateway {
             let Some(left) = self.left.checked_sub(1) else {
                 self.dropped += 1;
-                return false;
+                return None;
             };
             self.left = left;
         }
-        self.bytes += text.len();
         self.last_number += 1;
-        self.lines.push_back(LogLine {
-            number: self.last_number,
-            at: SystemTime::now(),
-            source,
-            text: text.to_owned(),
-        });
+        let line = LogLine { number: self.last_number, at: SystemTime::now(), source, text: text.to_owned() };
+        self.push(line.clone());
+        Some(line)
+    }
+
+    /// The oldest lines go when there are too many.
+    fn push(&mut self, line: LogLine) {
+        self.bytes += line.text.len();
+        self.lines.push_back(line);
         while self.lines.len() > limits::PLUGIN_LOG_LINES || self.bytes > limits::PLUGIN_LOG_BYTES {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes -= oldest.text.len();
         }
-        true
     }
 }
 
@@ -257,13 +307,13 @@ mod tests {
         let logs = Logs::new("p".to_owned(), Arc::new(|_: &str, _: &PluginEvent| {}));
         let now = Instant::now();
         for line in 0..1_000 {
-            logs.lock().keep(Source::Stderr, &format!("line {line}"), now);
+            logs.keep(Source::Stderr, &format!("line {line}"), now);
         }
         assert_eq!(logs.lines(0, usize::MAX).len(), limits::PLUGIN_LOG_LINES_PER_SECOND as usize);
-        assert_eq!(logs.dropped(), 1_000 - u64::from(limits::PLUGIN_LOG_LINES_PER_SECOND));
+        assert_eq!(logs.journal.dropped(), 1_000 - u64::from(limits::PLUGIN_LOG_LINES_PER_SECOND));
         assert_eq!(logs.take_last_words(), "line 999");
         assert_eq!(logs.take_last_words(), "");
-        assert!(logs.lock().keep(Source::Stdout, "later", now + Duration::from_secs(1)));
+        assert!(logs.keep(Source::Stdout, "later", now + Duration::from_secs(1)).is_some());
     }
 
     #[test]
@@ -310,7 +360,7 @@ mod tests {
         for second in 0..20u32 {
             let now = Instant::now() + Duration::from_secs(2) * second;
             for _ in 0..10 {
-                logs.lock().keep(Source::Stdout, &wide, now);
+                logs.keep(Source::Stdout, &wide, now);
             }
         }
         assert_eq!(logs.lines(0, usize::MAX).len(), limits::PLUGIN_LOG_BYTES / limits::PLUGIN_LOG_LINE_BYTES);

@@ -29,7 +29,7 @@ use launch::Launcher;
 use state::{FirstStart, Shared};
 
 pub use breaker::BreakerState;
-pub use logs::{LogLine, Source};
+pub use logs::{Journal, LogLine, Source};
 pub use supervisor::DeathKind;
 
 /// What to run, resolved and checked by whoever read the manifest.
@@ -130,6 +130,11 @@ pub enum PluginEvent {
 /// Is told what happens to plugins, from whichever task it happens in. Must not block.
 pub trait Observer: Send + Sync + 'static {
     fn observe(&self, plugin: &str, event: &PluginEvent);
+
+    /// Where what the plugin prints is kept. By default with its handle.
+    fn journal(&self) -> Arc<Journal> {
+        Arc::default()
+    }
 }
 
 impl<F: Fn(&str, &PluginEvent) + Send + Sync + 'static> Observer for F {
@@ -202,11 +207,6 @@ impl Plugin {
         self.shared.logs.lines(after, count)
     }
 
-    /// Lines of output that were not kept because there were too many.
-    pub fn logs_dropped(&self) -> u64 {
-        self.shared.logs.dropped()
-    }
-
     /// What the process has, or the next one will be started with.
     pub fn config(&self) -> Map<String, Value> {
         self.shared.config()
@@ -218,6 +218,7 @@ impl Plugin {
         let link = self.shared.current()?;
         link.configure(config.clone(), limits::HANDSHAKE_TIMEOUT).await?;
         self.shared.set_config(config);
+        self.shared.logs.line(Source::Gateway, "took a new config".to_owned());
         Ok(())
     }
 

@@ -90,7 +90,7 @@ impl Shared {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    pub(super) fn launched(&self, pid: u32) {
+    pub(super) fn launched(&self, pid: u32, version: &str, generation: u64) {
         {
             let mut status = self.lock();
             status.pid = Some(pid);
@@ -98,7 +98,8 @@ impl Shared {
         }
         // Whatever was said last before this, it was not this process.
         self.logs.take_last_words();
-        self.logs.line(Source::Gateway, format!("started as process {pid}"));
+        let text = format!("started as process {pid} (version {version}, generation {generation})");
+        self.logs.line(Source::Gateway, text);
     }
 
     pub(super) fn publish(&self, link: Arc<Link>, pid: u32) {
@@ -175,10 +176,13 @@ impl Shared {
 
     /// Nothing of the plugin is left.
     pub(super) fn finish(&self) {
-        {
+        let pid = {
             let mut status = self.lock();
             status.state = PluginState::Stopped;
-            status.pid = None;
+            status.pid.take()
+        };
+        if let Some(pid) = pid {
+            self.logs.line(Source::Gateway, format!("process {pid} was stopped"));
         }
         self.set_current(Current::Down { cause: Cause::Unavailable, reason: "it was stopped".into() });
         let reason = "it was stopped before it was ready".to_owned();

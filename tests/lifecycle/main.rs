@@ -24,5 +24,6 @@ mod grants;
 mod kept;
 mod killed;
 mod leaving;
+mod logs;
 mod operators;
 mod story;
