@@ -185,7 +185,7 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 pub const LAST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// How long cut requests may take to tell their clients.
 pub const CUT_WAIT: Duration = Duration::from_secs(1);
-/// Reloads that wait while one is under way.
+/// Changes that wait while one is carried out.
 pub const LIFECYCLE_EVENTS: usize = 16;
 /// How often the config file is looked at for a change. It is read once it was the same for such a period: an editor or
 /// a copy that is writing it is not overtaken.
