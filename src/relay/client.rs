@@ -82,15 +82,19 @@ impl<'a, D: Downstream> Client<'a, D> {
         }
     }
 
-    /// The next part of the request body.
+    /// The next part of the request body, never an empty one.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, ClientError> {
         if self.expects_continue {
             self.down.send_continue().await?;
             self.expects_continue = false;
         }
-        let part = self.down.read().await?;
-        self.bytes_received += part.as_ref().map_or(0, |part| part.len() as u64);
-        Ok(part)
+        loop {
+            let Some(part) = self.down.read().await? else { return Ok(None) };
+            self.bytes_received += part.len() as u64;
+            if !part.is_empty() {
+                return Ok(Some(part));
+            }
+        }
     }
 
     /// The next part of the request body while there is one to come, else the end of the client's patience.

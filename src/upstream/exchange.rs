@@ -57,10 +57,20 @@ struct Network {
     reused: bool,
     /// The request asks to go on in another protocol.
     upgrade: bool,
-    /// The whole request went out, so the connection may serve another.
-    request_done: bool,
+    sent: Sent,
     deadline: Instant,
     measured: Measured,
+}
+
+/// How much of the request went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// All that was given so far. More may follow.
+    InOrder,
+    /// A write began and did not end, so nothing may follow: nobody knows where it stopped.
+    Torn,
+    /// The whole request, so the connection may serve another.
+    Whole,
 }
 
 /// Counts an attempt when it ends, however it does.
@@ -120,7 +130,7 @@ impl Exchange {
             peer,
             reused,
             upgrade: false,
-            request_done: false,
+            sent: Sent::InOrder,
             deadline,
             measured,
         };
@@ -159,28 +169,39 @@ impl Exchange {
         network.upgrade = request.rules.upgrade;
         let http2 = matches!(network.session, HttpSession::H2(_));
         let header = network.remote.request_header(request, http2)?;
+        network.begin_write()?;
         network.hold(body_follows);
         let wait = network.remote.settings.chunk_timeout;
         let written = in_time(|| wait, network.session.write_request_header(Box::new(header))).await;
         network.hold(false);
-        sent(written)
+        sent(written)?;
+        network.sent = Sent::InOrder;
+        Ok(())
     }
 
     /// The next part of the request body.
     pub async fn write(&mut self, part: Bytes) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        if part.is_empty() {
+            // An empty chunk is the last one (RFC 9112 section 7.1).
+            return Ok(());
+        }
+        network.begin_write()?;
         let wait = network.remote.settings.chunk_timeout;
         let written = in_time(|| wait, network.session.write_request_body(part, false)).await;
-        sent(written).map_err(|error| network.measured.failed(error))
+        sent(written).map_err(|error| network.measured.failed(error))?;
+        network.sent = Sent::InOrder;
+        Ok(())
     }
 
     /// The request body is whole.
     pub async fn end(&mut self) -> Result<(), AttemptError> {
         let Inner::Network(network) = &mut self.inner else { return Ok(()) };
+        network.begin_write()?;
         let wait = network.remote.settings.chunk_timeout;
         let finished = in_time(|| wait, network.session.finish_request_body()).await;
         sent(finished).map_err(|error| network.measured.failed(error))?;
-        network.request_done = true;
+        network.sent = Sent::Whole;
         Ok(())
     }
 
@@ -199,6 +220,10 @@ impl Exchange {
             return Err(network.measured.failed(error));
         }
         let status = network.answer().status;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // What the client says from here on goes on behind the request.
+            network.sent = Sent::InOrder;
+        }
         network.measured.answered(status);
         if let HttpSession::H1(session) = &mut network.session {
             session.respect_keepalive();
@@ -258,7 +283,7 @@ impl Exchange {
     /// ends at the client, so that its next request finds the connection.
     pub async fn release(self) {
         let Inner::Network(mut network) = self.inner else { return };
-        if network.request_done && network.session.response_done() {
+        if network.sent == Sent::Whole && network.session.response_done() {
             let Network { remote, session, peer, .. } = *network;
             remote.take_back(session, &peer).await;
         }
@@ -266,6 +291,16 @@ impl Exchange {
 }
 
 impl Network {
+    /// Only once what was written before went out in order, and never behind the end.
+    fn begin_write(&mut self) -> Result<(), AttemptError> {
+        if self.sent != Sent::InOrder {
+            let message = "the request cannot be written on behind its end or a write that failed";
+            return Err(AttemptError::new(UpstreamCause::Cut, Phase::Send, message));
+        }
+        self.sent = Sent::Torn;
+        Ok(())
+    }
+
     fn hold(&self, holding: bool) {
         if let HttpSession::H1(session) = &self.session {
             Gathered::hold(session.stream(), holding);

@@ -20,6 +20,7 @@ mod retries;
 mod seeing;
 mod streams;
 mod tls;
+mod uploads;
 
 use harness::{End, Message, Wire};
 use serde_json::Value;
