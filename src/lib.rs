@@ -10,6 +10,7 @@ pub mod hook;
 pub mod limits;
 
 pub mod fault;
+pub mod http1;
 
 pub mod chat;
 pub mod config;

@@ -8,6 +8,12 @@ use std::time::Duration;
 pub const BODY_BYTES: u64 = 50 << 20;
 /// All request header lines together. Browsers and SDKs stay below 8 KiB; cookies and traces fit in the rest.
 pub const HEADER_BYTES: u64 = 64 << 10;
+/// Fields of one request header. Browsers and SDKs send some thirty.
+pub const HEADER_FIELDS_MAX: usize = 256;
+/// Bytes of empty lines in front of a request. Old clients send one behind a body.
+pub const BLANK_LINES_BYTES_MAX: usize = 64;
+/// Extensions and trailers of one chunked body, which are read and dropped. Checksums and signatures fit.
+pub const CHUNK_EXTRAS_BYTES_MAX: usize = 16 << 10;
 /// Requests that may be in flight at once before new ones get 503.
 pub const REQUESTS_IN_FLIGHT: u64 = 10_000;
 /// From the first byte of a request to the end of its header.
