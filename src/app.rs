@@ -15,7 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Gateway};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Tls};
+use crate::descriptors::{self, Raised};
 use crate::edge::{self, Edge, Sockets};
 use crate::lifecycle::{By, Ground, Lifecycle, LifecycleError, Source};
 use crate::limits;
@@ -26,6 +27,7 @@ use crate::plugin::launch::Launcher;
 use crate::record::{Live, Recorder};
 use crate::relay::{InFlight, Relay};
 use crate::store::{self, Found, Store};
+use crate::tls::{self, TlsListener};
 use crate::token::{self, Token};
 
 /// The Python SDK comes with the gateway that speaks its protocol.
@@ -57,6 +59,8 @@ pub enum Ended {
 pub fn serve(options: Options) -> anyhow::Result<Ended> {
     let Options { config, config_path, environment, upgrade } = options;
     let _log = logging::init(&config.log)?;
+    raise_descriptor_limit();
+    let tls = tls_listener(config.listen.tls.as_ref())?;
     let bound =
         if upgrade { None } else { Some(Sockets::bind(config.listen.address, config.admin.address)?) };
     let (token, token_source) = token::load(
@@ -83,11 +87,23 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
         control: control.handle().clone(),
     };
     let source = Source { path: config_path, environment };
-    let ended = control.block_on(run(source, config, ground, bound, token))?;
+    let ended = control.block_on(run(source, config, ground, bound, tls, token))?;
     // What still runs there are connections that were cut, and waits for peers that no longer matter.
     data.shutdown_background();
     control.shutdown_timeout(Duration::from_millis(100));
     Ok(ended)
+}
+
+fn tls_listener(files: Option<&Tls>) -> anyhow::Result<Option<TlsListener>> {
+    let Some(Tls { cert, key }) = files else { return Ok(None) };
+    let named = |text| anyhow::anyhow!("certificate {} and key {} {text}", cert.display(), key.display());
+    tls::listener(cert, key).map(Some).map_err(named)
+}
+
+fn raise_descriptor_limit() {
+    let Raised { from, to } = descriptors::raise_limit();
+    let said = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    tracing::info!(soft_limit = said(from), limit = said(to), "descriptors this gateway may open");
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
@@ -145,6 +161,7 @@ async fn run(
     config: Config,
     ground: Ground,
     bound: Option<Sockets>,
+    tls: Option<TlsListener>,
     token: Token,
 ) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen()?;
@@ -183,9 +200,7 @@ async fn run(
     }));
     let (stop_accepting, stopped) = watch::channel(false);
     let edge = Edge::new(relay.clone(), limits);
-    let tls = listen.tls.clone();
-    let mut accepting =
-        data.spawn(async move { edge::accept(edge, sockets.data, tls.as_ref(), stopped).await });
+    let mut accepting = data.spawn(edge::accept(edge, sockets.data, tls, stopped));
     announce(data_address, admin_address);
 
     let end = tokio::select! {

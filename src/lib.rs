@@ -3,11 +3,13 @@
 //! `ARCHITECTURE.md` has the map. Modules are listed lowest floor first, with a blank line between
 //! floors; each imports only from floors below it.
 
+pub mod descriptors;
 pub mod document;
 mod files;
 mod hash;
 pub mod hook;
 pub mod limits;
+pub mod tls;
 
 pub mod fault;
 pub mod http1;

@@ -14,6 +14,10 @@ pub const HEADER_FIELDS_MAX: usize = 256;
 pub const BLANK_LINES_BYTES_MAX: usize = 64;
 /// Extensions and trailers of one chunked body, which are read and dropped. Checksums and signatures fit.
 pub const CHUNK_EXTRAS_BYTES_MAX: usize = 16 << 10;
+/// Descriptors no connection of a client takes, so that upstreams, plugins, files and the control listener find some.
+pub const DESCRIPTORS_KEPT_FROM_CLIENTS: u64 = 128;
+/// Descriptors no connection to an upstream takes either.
+pub const DESCRIPTORS_KEPT_FROM_UPSTREAMS: u64 = 64;
 /// Requests that may be in flight at once before new ones get 503.
 pub const REQUESTS_IN_FLIGHT: u64 = 10_000;
 /// From the first byte of a request to the end of its header.
@@ -22,8 +26,13 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is gathered toward a client before it is sent, so that head and body of a common answer leave in one send.
 pub const CLIENT_WRITE_BUFFER_BYTES: usize = 16 << 10;
+/// One read of a request header: all of a common one.
+pub const HEADER_READ_BYTES: usize = 4 << 10;
 /// How long an idle client connection is kept.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A client that sends nothing more may wait for its answer, or have hung up, which looks the same. How long it may
+/// take to say something to it until it counts as gone.
+pub const HALF_CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// The longest a write toward a client may make no progress.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -257,6 +266,10 @@ pub const MCP_CALLS: usize = 16;
 
 /// A request body on the control listener.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
+/// Connections to the control listener at once. Readers of the live stream, dashboards and commands fit many times.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// After a connection to the control listener could not be accepted.
+pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// The control listener's last answers at shutdown.
 pub const ADMIN_GRACE: Duration = Duration::from_secs(2);
 

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What only some modules may name, and which.
-const KEPT_IN: [(&str, &[&str]); 11] = [
-    ("pingora_core", &["edge", "upstream"]),
+const KEPT_IN: [(&str, &[&str]); 12] = [
+    ("pingora_core", &["edge", "tls", "upstream"]),
     ("pingora_http", &["edge", "upstream"]),
     // Timers alone: a deadline of tokio's that comes before all others wakes the runtime's driver, for each call.
     ("pingora_timeout", &["edge", "plugin", "upstream"]),
     ("arc_swap", &["chain"]),
     ("axum", &["admin"]),
+    ("hyper", &["admin"]),
     ("rmcp", &["admin"]),
     ("ureq", &["cli"]),
     ("rusqlite", &["store"]),

@@ -23,9 +23,6 @@ use hookway::route::Routes;
 use hookway::token;
 use hookway::upstream::Upstream;
 use memchr::memmem;
-use pingora_core::apps::HttpServerApp;
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
@@ -110,7 +107,7 @@ impl Client {
         let edge = Arc::new(Edge::new(Arc::new(relay), limits));
         let (pipe, theirs) = tokio::io::duplex(PIPE_BYTES);
         let (serves, shutdown) = watch::channel(false);
-        tokio::spawn(serve(edge, Box::new(theirs), shutdown));
+        tokio::spawn(async move { edge.serve_http1(Box::new(theirs), &shutdown).await });
         Self { pipe, answer: Vec::with_capacity(PIPE_BYTES), _serves: serves }
     }
 
@@ -122,18 +119,6 @@ impl Client {
             assert!(self.pipe.read_buf(&mut self.answer).await.unwrap() > 0, "the gateway hung up");
         }
         &self.answer
-    }
-}
-
-/// As Pingora serves a connection, request after request.
-async fn serve(edge: Arc<Edge<Ready>>, stream: Stream, shutdown: watch::Receiver<bool>) {
-    let mut session = ServerSession::new_http1(stream);
-    while let Some(kept) = edge.process_new_http(session, &shutdown).await {
-        let (stream, settings) = kept.consume();
-        session = ServerSession::new_http1(stream);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
-        }
     }
 }
 

@@ -72,6 +72,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         ("limits.body_timeout", old.limits.body_timeout != new.limits.body_timeout),
         ("limits.idle_timeout", old.limits.idle_timeout != new.limits.idle_timeout),
         ("limits.write_timeout", old.limits.write_timeout != new.limits.write_timeout),
+        ("limits.half_close_wait", old.limits.half_close_wait != new.limits.half_close_wait),
     ];
     let live = [
         ("plugins", old.plugins != new.plugins),

@@ -95,6 +95,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     pub idle_timeout: Duration,
     pub write_timeout: Duration,
+    /// How long a client that closed its sending side may wait for something of its answer.
+    pub half_close_wait: Duration,
     pub requests_in_flight: u64,
 }
 

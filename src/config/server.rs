@@ -49,9 +49,13 @@ pub(super) fn listen(
         let key = tls.need("key", "key = \"key.pem\"", place.pem_file("PRIVATE KEY"));
         Some(Tls { cert: cert?, key: key? })
     });
+    let tls = tls.flatten();
+    if let Some(Err(text)) = tls.as_ref().map(|tls| crate::tls::listener(&tls.cert, &tls.key)) {
+        section.problem("tls", format!("tls: its certificate and key {text}"));
+    }
     Some(Listen {
         address: section.get("address", parsed(address)).unwrap_or(DATA_ADDRESS),
-        tls: tls.flatten(),
+        tls,
         threads: section.get("threads", integer(1..=1024)).unwrap_or_else(cores),
         upgrade_socket: upgrade_socket(section, place, state_dir),
     })
@@ -137,6 +141,9 @@ pub(super) fn limits(section: &mut Section<'_, '_>) -> Limits {
         body_timeout: timeout("body_timeout", limits::BODY_TIMEOUT),
         idle_timeout: timeout("idle_timeout", limits::IDLE_TIMEOUT),
         write_timeout: timeout("write_timeout", limits::WRITE_TIMEOUT),
+        half_close_wait: section
+            .get("half_close_wait", duration(Duration::ZERO..=DAY))
+            .unwrap_or(limits::HALF_CLOSE_WAIT),
         header_bytes: section.get("header_size", size(1 << 10..=1 << 20)).unwrap_or(limits::HEADER_BYTES),
         body_bytes: section.get("body_size", size(1 << 10..=1 << 30)).unwrap_or(limits::BODY_BYTES),
         requests_in_flight: section

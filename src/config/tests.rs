@@ -28,10 +28,14 @@ fn repository() -> &'static Path {
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("tls")).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = rcgen::CertificateParams::new(["gateway.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let other = rcgen::KeyPair::generate().unwrap();
     for (file, text) in [
-        ("tls/cert.pem", "-----BEGIN CERTIFICATE-----\n"),
+        ("tls/cert.pem", cert.pem().as_str()),
         ("tls/ca.pem", "-----BEGIN CERTIFICATE-----\n"),
-        ("tls/key.pem", "-----BEGIN PRIVATE KEY-----\n"),
+        ("tls/key.pem", key.serialize_pem().as_str()),
+        ("tls/other.key", other.serialize_pem().as_str()),
         ("admin.token", "t\n"),
         ("backup.key", "sk-2\n"),
     ] {
@@ -175,6 +179,7 @@ fn every_key_reaches_the_config() {
         body_timeout = "2s"
         idle_timeout = "3s"
         write_timeout = "4s"
+        half_close_wait = "0s"
         requests_in_flight = 5
         [[upstream]]
         name = "a"
@@ -220,7 +225,7 @@ fn every_key_reaches_the_config() {
         config.limits.write_timeout,
     ];
     assert_eq!(timeouts, [1, 2, 3, 4].map(Duration::from_secs));
-    assert_eq!(config.limits.requests_in_flight, 5);
+    assert_eq!((config.limits.half_close_wait, config.limits.requests_in_flight), (Duration::ZERO, 5));
     let UpstreamKind::OpenAi(upstream) = &config.upstreams[0].kind else { panic!("it is of kind openai") };
     assert_eq!((upstream.tls, upstream.host.as_str(), upstream.port), (false, "127.0.0.1", 9));
     assert_eq!(upstream.path, "/v1");
@@ -236,7 +241,7 @@ fn every_key_reaches_the_config() {
     let plugin = &config.plugin_entries[0];
     assert_eq!((plugin.enabled, plugin.priority), (false, Some(-5)));
     assert_eq!(serde_json::to_string(&plugin.config).unwrap(), r#"{"a":[1,2.5],"b":{"c":true}}"#);
-    assert_eq!(plugin.at.line, 34);
+    assert_eq!(plugin.at.line, 35);
 }
 
 #[test]

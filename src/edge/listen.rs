@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use pingora_core::listeners::ListenerConfig;
-use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
@@ -18,9 +18,9 @@ use tokio::sync::watch;
 
 use super::Edge;
 use super::door::Door;
-use crate::config::Tls;
 use crate::hook::Hook;
 use crate::limits;
+use crate::tls::TlsListener;
 
 const DATA: &str = "data";
 const ADMIN: &str = "admin";
@@ -73,26 +73,20 @@ impl Sockets {
 pub async fn accept<H: Hook>(
     edge: Edge<H>,
     listener: TcpListener,
-    tls: Option<&Tls>,
+    tls: Option<TlsListener>,
     shutdown: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
     let name = listener.local_addr()?.to_string();
-    let mut endpoint = ListenerConfig::tcp(name.clone()).l4_buffer(L4BufferSettings {
+    let endpoint = ListenerConfig::tcp(name.clone()).l4_buffer(L4BufferSettings {
         write: Some(limits::CLIENT_WRITE_BUFFER_BYTES),
         ..L4BufferSettings::default()
     });
-    if let Some(tls) = tls {
-        let (cert, key) = (tls.cert.to_string_lossy(), tls.key.to_string_lossy());
-        let mut settings = TlsSettings::intermediate(&cert, &key)
-            .with_context(|| format!("certificate {cert} and key {key} do not make a TLS listener"))?;
-        settings.enable_h2();
-        endpoint = endpoint.tls(settings);
-    }
     let mut fds = Fds::new();
     fds.add(name, listener.into_raw_fd());
     let fds: ListenFds = Arc::new(Mutex::new(fds));
-    let mut service = Service::new("data plane".to_owned(), Door::new(edge));
+    let mut service =
+        Service::new("data plane".to_owned(), Door::new(edge, tls.map(Acceptor::from_server_config)));
     service.add_listener(endpoint);
     service.start_service(Some(fds), shutdown, 1).await;
     Ok(())

@@ -128,7 +128,7 @@ fn fields(lines: Lines<'_>) -> Result<HeaderMap, Misread> {
 
 /// The target in one of its four forms (RFC 9112 section 3.2).
 fn uri(method: &Method, target: Bytes) -> Result<Uri, Misread> {
-    if memchr(b'#', &target).is_some() {
+    if !target.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Misread::Target);
     }
     if target.starts_with(b"/") || target.as_ref() == b"*" {

@@ -253,6 +253,8 @@ fn what_is_no_head_is_refused() {
         ("GET  / HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
         ("GET /a b HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
         ("GET /#a HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
+        ("GET /\u{e9} HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
+        ("GET /\u{7f} HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
         ("GET x HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
         ("GET ftp://x/ HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),
         ("GET http://u@x/ HTTP/1.1\r\nhost: x\r\n\r\n", Misread::Target),

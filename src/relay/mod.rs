@@ -72,6 +72,11 @@ impl<H: Hook> Relay<H> {
         &self.in_flight
     }
 
+    /// How long a request header may be, by the configuration that serves now.
+    pub fn header_bytes(&self) -> u64 {
+        self.published.lease().config.limits.header_bytes
+    }
+
     /// Serves one request to its end: an answer, an error in OpenAI's form, or a client that left.
     pub async fn serve<D: Downstream>(&self, mut head: Parts, peer: Option<SocketAddr>, down: &mut D) {
         let trace_wanted = identity::knows_token(&head.headers, &self.trace_token);

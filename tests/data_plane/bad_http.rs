@@ -79,6 +79,15 @@ async fn a_body_in_bad_chunks_is_refused() {
         "2\r\n{}xx0\r\n\r\n",
         "fffffffffffffffff\r\n{}",
         "0x2\r\n{}\r\n0\r\n\r\n",
+        "\r\n{}\r\n0\r\n\r\n",
+        ";a\r\n{}\r\n0\r\n\r\n",
+        "2 \r\n{}\r\n0\r\n\r\n",
+        "2\n{}\r\n0\r\n\r\n",
+        "2;a\nb\r\n{}\r\n0\r\n\r\n",
+        "2\r\n{}\n0\r\n\r\n",
+        "2\r\n{}0\r\n\r\n",
+        "2\r\n{}\r\n0\r\nGET /v1/files HTTP/1.1\r\nhost: x\r\n\r\n",
+        "2\r\n{}\r\n0\r\nx: y\n\r\n",
     ] {
         let mut request = Request::chat("").field("transfer-encoding", "chunked").head_bytes();
         request.extend_from_slice(chunks.as_bytes());
@@ -99,6 +108,11 @@ async fn what_is_no_http_is_told_so() {
         "GET /v1/files HTTP/1.1\r\nhost: x\r\nx: a\u{0}b\r\n\r\n",
         "GET /v1/files HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         "GET /v1/files HTTP/1.1\r\n\r\n",
+        "GET /v1/files HTTP/1.1\nhost: x\n\n",
+        "GET /v1/files HTTP/1.1\r\nhost: x\r\nx: a\n\r\n",
+        "GET /v1/files HTTP/1.1\r\nhost: x\r\nx: a\rb\r\n\r\n",
+        "GET /v1/files#a HTTP/1.1\r\nhost: x\r\n\r\n",
+        "\u{16}\u{3}\u{1} without an end of a line",
     ] {
         let answer = told(&gateway, bytes).await;
         assert_refused(&answer, 400, "bad_request");
@@ -113,6 +127,10 @@ async fn a_header_over_the_limit_is_refused() {
     let mut client = gateway.connect().await;
     client.send(request(9 << 10)).await;
     assert_refused(&client.answer().await, 431, "header_too_large");
+    // It counts while it is read: this one never ends.
+    let mut endless = request(64 << 10);
+    endless.truncate(9 << 10);
+    assert_refused(&told(&gateway, endless).await, 431, "header_too_large");
     let many: Vec<u8> =
         (0..300).fold(b"GET /v1/files HTTP/1.1\r\nhost: x\r\n".to_vec(), |mut head, number| {
             head.extend(format!("x-{number}: 1\r\n").bytes());

@@ -1,7 +1,9 @@
 //! Connections: kept on both sides, shared by requests in a row, and ended when something about them is wrong.
 
+use std::time::Duration;
+
 use crate::assert_closed;
-use crate::harness::{Answer, End, Gateway, HELLO, Request, Upstream};
+use crate::harness::{Answer, End, Gateway, HELLO, Request, Upstream, event};
 
 #[tokio::test]
 async fn one_connection_on_each_side_serves_many_requests() {
@@ -121,17 +123,68 @@ async fn a_pooled_connection_that_dies_under_a_request_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_its_side_has_left() {
-    let mut upstream = Upstream::by_hand().await;
+async fn a_client_that_closes_its_sending_side_gets_its_answers() {
+    let upstream = Upstream::answering(Answer::hello().after(Duration::from_millis(50))).await;
     let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    client.send([Request::chat(HELLO).bytes(), Request::get("/v1/files").bytes()].concat()).await;
+    client.half_close().await;
+    assert_eq!(client.answer().await.status(), 200);
+    assert_eq!(client.answer().await.status(), 200);
+    assert_closed(client).await;
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_to_a_client_that_only_reads() {
+    let pause = Duration::from_millis(200);
+    let mut answer = Answer::stream_head();
+    for text in ["a", "b", "c", "d", "e"] {
+        answer = answer.send("").pause(pause).chunk(event(text));
+    }
+    let upstream = Upstream::answering(answer.chunk("data: [DONE]\n\n").last_chunk()).await;
+    let wait = "[limits]\nhalf_close_wait = \"600ms\"\n";
+    let gateway = Gateway::start(&format!("{wait}{}", upstream.entry("up", ""))).await;
+    let mut client = gateway.connect().await;
+    client.send(Request::chat(crate::harness::STREAM).bytes()).await;
+    client.half_close().await;
+    assert!(client.answer().await.text().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_and_can_be_told_nothing_has_left() {
+    let mut upstream = Upstream::by_hand().await;
+    let wait = "[limits]\nhalf_close_wait = \"100ms\"\n";
+    let gateway = Gateway::start(&format!("{wait}{}", upstream.entry("up", ""))).await;
     let mut client = gateway.connect().await;
     client.send(Request::chat(HELLO).bytes()).await;
     let mut call = upstream.call().await;
     call.body().await;
-    // Whoever hangs up sends no more than this, so nobody is left to pay an answer for.
     client.half_close().await;
     call.ended().await;
     assert_closed(client).await;
+}
+
+#[tokio::test]
+async fn the_upstreams_date_passes_and_a_missing_one_is_added() {
+    const DATE: &str = "Mon, 01 Jan 2001 00:00:00 GMT";
+    let dated = Answer::with(200, &[("date", DATE)], "{}");
+    let upstream = Upstream::in_turn(vec![dated.clone(), dated, Answer::json(200, "{}")]).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    for request in [Request::get("/v1/files"), Request::chat(HELLO)] {
+        assert_eq!(gateway.ask(&request).await.get("date"), Some(DATE));
+    }
+    let answer = gateway.ask(&Request::get("/v1/files")).await;
+    assert!(answer.get("date").is_some_and(|date| date.ends_with(" GMT") && date != DATE), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_is_never_told_to_go_on() {
+    let gateway = Gateway::start("").await;
+    let mut client = gateway.connect().await;
+    let request = Request::chat(HELLO).field("expect", "100-continue");
+    let request = String::from_utf8(request.bytes()).unwrap();
+    client.send(request.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    assert_eq!(client.head().await.status(), 200);
 }
 
 #[tokio::test]

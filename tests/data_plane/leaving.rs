@@ -1,4 +1,4 @@
-//! Clients that hang up: what they asked for ends at the upstream too.
+//! Clients that hang up: what they asked for ends at the upstream too, once they had time to take their answer.
 
 use crate::harness::{Answer, Gateway, HELLO, Request, STREAM, Upstream, event};
 

@@ -198,3 +198,29 @@ async fn a_silent_client_over_tls_is_closed() {
     assert_eq!(served.ask(&Request::get("/healthz").field("connection", "close")).await.status(), 200);
     assert_eq!(served.until_end().await.1, End::Closed);
 }
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_given_up() {
+    let authority = Authority::new();
+    let gateway = listening(&authority, "[limits]\nheader_timeout = \"300ms\"\n").await;
+    for begun in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+        let mut client = gateway.connect().await;
+        client.send(begun).await;
+        crate::assert_closed(client).await;
+    }
+    // Behind the handshake, silence is no request either.
+    let mut client = Wire::new(authority.connect(gateway.data, &["http/1.1"]).await);
+    assert_eq!(client.until_end().await.0, b"");
+}
+
+#[tokio::test]
+async fn a_key_of_another_certificate_is_told_before_anything_starts() {
+    let authority = Authority::new();
+    let (one, other) = (authority.issue(&["127.0.0.1"]), authority.issue(&["127.0.0.1"]));
+    let plan = Plan::new(LISTEN).file("cert.pem", &one.cert).file("key.pem", &other.key);
+    let (status, log) = plan.refused().await;
+    assert!(
+        !status.success() && log.contains("do not belong together") && !log.contains("panicked"),
+        "{log}"
+    );
+}

@@ -101,6 +101,62 @@ async fn an_upload_over_http2_without_a_length_arrives_whole() {
 }
 
 #[tokio::test]
+async fn extensions_and_trailers_end_at_the_gateway() {
+    let (upstream, gateway) = echoing().await;
+    let mut client = gateway.connect().await;
+    let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "e".repeat(7 << 10));
+    let huge = format!("5\r\nhello\r\n0\r\nx: {}\r\n\r\n", "t".repeat(12 << 10));
+    for body in [
+        "5;name=value\r\nhello\r\n0;last\r\n\r\n",
+        "5 ; quoted=\"\\\"\"\r\nhello\r\n0\r\n\r\n",
+        "0000005\r\nhello\r\n000\r\n\r\n",
+        "5\r\nhello\r\n0\r\nx-checksum: 1\r\n\r\n",
+        "5\r\nhello\r\n0\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\nhost: other\r\n\r\n",
+        &long,
+        &huge,
+    ] {
+        client.send([upload().head_bytes().as_slice(), body.as_bytes()].concat()).await;
+        assert_eq!(client.answer().await.text(), "hello", "{body:.40}");
+    }
+    assert_received(&upstream, &["hello"; 7]);
+    assert!(upstream.received().iter().all(|request| request.head.names() == ["host", "transfer-encoding"]));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_malformed_ends_both_connections() {
+    let extensions = format!("5;{}\r\nhello\r\n0\r\n\r\n", "e".repeat(20 << 10));
+    let trailers = format!("5\r\nhello\r\n0\r\nx: {}\r\n\r\n", "t".repeat(20 << 10));
+    for body in [
+        "5\r\nhello\r\n\r\nGET /v1/a HTTP/1.1\r\n\r\n",
+        "5\r\nhelloGET /v1/a HTTP/1.1\r\n\r\n",
+        "5\r\nhello\r\n0\r\nGET /v1/a HTTP/1.1\r\n\r\n",
+        "5\r\nhello\r\n0\nGET /v1/a HTTP/1.1\r\n\r\n",
+        &extensions,
+        &trailers,
+    ] {
+        let upstream = Upstream::scripted(|request| Answer::json(200, &request.text())).await;
+        let gateway = Gateway::start(&upstream.entry("up", "")).await;
+        let mut client = gateway.connect().await;
+        client.send([upload().head_bytes().as_slice(), body.as_bytes()].concat()).await;
+        let answer = client.answer().await;
+        crate::assert_refused(&answer, 400, "bad_request");
+        assert_eq!(answer.get("connection"), Some("close"));
+        crate::assert_closed(client).await;
+        // What follows finds a connection with nothing in it.
+        let next = Request::post("/v1/files", "next");
+        assert_eq!(gateway.ask(&next).await.text(), "next");
+        assert_received_only(&upstream, "next");
+    }
+}
+
+/// Asserts that one request came to its end, over whichever connection.
+#[track_caller]
+fn assert_received_only(upstream: &Upstream, body: &str) {
+    let texts: Vec<String> = upstream.received().iter().map(crate::harness::Received::text).collect();
+    assert_eq!(texts, [body]);
+}
+
+#[tokio::test]
 async fn trailers_of_http2_end_at_the_gateway() {
     let (upstream, gateway) = echoing().await;
     let client = Client::open(gateway.data).await;
