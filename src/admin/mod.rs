@@ -13,6 +13,7 @@ mod extract;
 mod fields;
 mod gateway;
 mod guard;
+mod listen;
 mod logs;
 mod mcp;
 mod openapi;
@@ -23,15 +24,12 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::serve::ListenerExt;
 use axum::{Router, middleware};
-use rustix::net::sockopt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,6 +38,7 @@ pub use error::{ApiError, ErrorBody, Problem};
 pub use executions::{AuditList, ExecutionList, RowPage};
 pub use fields::{Ask, Fields};
 pub use gateway::Gateway;
+pub use listen::serve;
 pub use logs::{LogList, LogPage};
 pub use plugins::{
     Activate, Change, ChangeReport, ConfigView, Configure, Install, Installation, ListPlugins, PluginList,
@@ -86,38 +85,6 @@ fn guarded() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(status::reload))
         .routes(routes!(status::readyz))
         .routes(routes!(status::metrics))
-}
-
-/// Serves `router` until `shutdown` resolves, then ends what is still answered, in a bounded time.
-pub async fn serve(
-    listener: std::net::TcpListener,
-    router: Router,
-    gateway: Arc<Gateway>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
-        // Costs a delay if it fails, nothing else.
-        let _ = stream.set_nodelay(true);
-        // A reader of the live stream that is gone or stuck would keep its place for as long as TCP hopes.
-        let _ = sockopt::set_tcp_user_timeout(&*stream, limits::ADMIN_WRITE_TIMEOUT_MS);
-    });
-    let (told, mut is_told) = tokio::sync::watch::channel(());
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-        shutdown.await;
-        // An open stream would be an answer that is waited for.
-        gateway.ending();
-        drop(told);
-    });
-    let cut = async {
-        // An error says that the sender is gone: the shutdown began.
-        while is_told.changed().await.is_ok() {}
-        tokio::time::sleep(limits::ADMIN_GRACE).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = cut => Ok(()),
-    }
 }
 
 async fn not_found(uri: Uri) -> ApiError {

@@ -1,6 +1,6 @@
 //! The live stream of the real program.
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use serde_json::{Value, json};
 
 use crate::harness::{Gateway, HELLO, Request, TOKEN, Wire};
@@ -81,4 +81,27 @@ async fn a_reader_that_stopped_reading_holds_up_no_request_and_no_end() {
     gateway.signal(Signal::TERM);
     while quick.next().await.is_some() {}
     assert!(gateway.exited().await.success());
+}
+
+#[tokio::test]
+async fn the_control_listener_answers_when_descriptors_run_out() {
+    let gateway = Gateway::start("").await;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(gateway.pid()).unwrap());
+    let few = Some(200);
+    rustix::process::prlimit(pid, Resource::Nofile, Rlimit { current: few, maximum: few }).unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        clients.push(Wire::open(gateway.data).await);
+    }
+    assert_eq!(gateway.admin("GET", "/api/status").await.status(), 200);
+    gateway.log.message("descriptors run out: a new connection of a client was closed").await;
+    assert!(gateway.descriptors() < 200 - 32, "{}", gateway.descriptors());
+    drop(clients);
+    let served = async {
+        // The places of those that left are free once their ends were seen.
+        while gateway.connect().await.try_ask(&Request::chat(HELLO)).await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::harness::within("a place", served).await;
 }

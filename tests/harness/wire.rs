@@ -156,6 +156,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.answer_to(request).await
     }
 
+    /// The status of the answer; `None` if the connection ends before one.
+    pub async fn try_ask(&mut self, request: &Request) -> Option<u16> {
+        self.try_send(request.bytes()).await.ok()?;
+        self.try_head().await.ok().map(|head| head.status())
+    }
+
     /// The answer to `request`, informational ones left out.
     pub async fn answer_to(&mut self, request: &Request) -> Message {
         loop {
