@@ -13,6 +13,7 @@ use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::http::v1::client::HttpSession as Http1Session;
 use pingora_core::tls::{RootCertStore, load_ca_file_into_store, load_platform_certs_incl_env_into_store};
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{Error, ErrorType};
 
 use super::attempt::AttemptError;
 use super::breaker::Breaker;
@@ -23,6 +24,7 @@ use super::idle::Idle;
 use super::patience::in_time;
 use super::peers::Peers;
 use crate::config::OpenAiUpstream;
+use crate::descriptors;
 use crate::hook::{Phase, UpstreamCause};
 use crate::limits;
 use crate::metrics::{BreakerState, UpstreamMetrics};
@@ -210,6 +212,12 @@ impl Remote {
             return Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), true));
         }
         let stream = self.http1.new_stream(peer).await?;
+        if descriptors::is_in_last(stream.id(), limits::DESCRIPTORS_KEPT_FROM_UPSTREAMS) {
+            return Error::e_explain(
+                ErrorType::ConnectError,
+                "too few descriptors are left for a connection",
+            );
+        }
         let stream = Box::new(Gathered::new(stream));
         Ok((HttpSession::H1(Http1Session::new_with_options(stream, peer)), false))
     }
