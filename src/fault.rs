@@ -124,7 +124,8 @@ pub struct Fault {
     pub message: Cow<'static, str>,
     /// What the operator reads in the log.
     pub detail: String,
-    pub param: Option<&'static str>,
+    /// The key of the request it is about, as a path.
+    pub param: Option<Cow<'static, str>>,
     pub retry_after: Option<Duration>,
     /// The methods that are, for `allow`.
     pub allow: Option<&'static str>,
@@ -155,8 +156,8 @@ impl Fault {
     }
 
     #[must_use]
-    pub fn param(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
         self
     }
 
@@ -204,7 +205,7 @@ impl Fault {
             message: self.message.clone().into_owned(),
             kind: Some(self.kind.error_type().to_owned()),
             code: Some(self.kind.as_str().to_owned()),
-            param: self.param.map(str::to_owned),
+            param: self.param.clone().map(Cow::into_owned),
         }
     }
 }

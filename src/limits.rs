@@ -115,8 +115,16 @@ pub const VERDICT_BYTES_MAX: usize = 50 << 20;
 pub const PATCH_OPERATIONS_MAX: usize = 1_000;
 /// What the copies and moves of one JSON Patch carry together, in memory: about the largest body once.
 pub const PATCH_CARRIED_BYTES_MAX: usize = 64 << 20;
-/// Levels of arrays and objects in a body that a hook changes: as many as serde_json reads.
+/// Levels of arrays and objects in a request body: as many as serde_json reads.
 pub const JSON_DEPTH_MAX: usize = 127;
+/// Keys of the objects of a request body that are open at one place, so far as they have more than a few each. Their
+/// hashes are kept to find a key given twice: a MiB. A bias for each token of a small vocabulary fits.
+pub const JSON_KEYS_MAX: usize = 64 << 10;
+/// The path to a value or key in an error.
+pub const JSON_PATH_BYTES_MAX: usize = 256;
+/// A model's name. It goes into logs, records and events; the longest names in use, with a registry and a revision,
+/// have about a hundred bytes.
+pub const MODEL_BYTES_MAX: usize = 512;
 /// The metadata bag of a request, as JSON.
 pub const METADATA_BYTES_MAX: usize = 64 << 10;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::chat::{self, PeekError};
+use crate::chat::{self, Refusal};
 use crate::hook::{Endpoint, HeaderChanges};
 use crate::record::HookRun;
 
@@ -27,7 +27,7 @@ pub struct Draft {
 
 impl Draft {
     /// Reads what the chain and the routes need from a body that has to be one whole JSON object.
-    pub fn new(endpoint: Endpoint, body: Bytes) -> Result<Self, PeekError> {
+    pub fn new(endpoint: Endpoint, body: Bytes) -> Result<Self, Refusal> {
         let peek = chat::peek(endpoint, &body)?;
         Ok(Self {
             endpoint,

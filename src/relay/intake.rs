@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::client::{Client, End};
 use super::downstream::{ClientError, Downstream};
-use crate::chat::PeekError;
+use crate::chat::Refusal;
 use crate::fault::{Fault, Kind};
 use crate::upstream::Length;
 
@@ -100,10 +100,10 @@ pub(super) fn to_end(error: ClientError) -> End {
     }
 }
 
-pub(super) fn bad_body(error: &PeekError) -> Fault {
-    let fault = Fault::new(Kind::BadRequest, error.to_string());
-    match error.param() {
-        Some(param) => fault.param(param),
+pub(super) fn bad_body(refusal: &Refusal) -> Fault {
+    let fault = Fault::new(Kind::BadRequest, refusal.to_string());
+    match refusal.param() {
+        Some(param) => fault.param(param.to_owned()),
         None => fault,
     }
 }

@@ -285,3 +285,54 @@ async fn a_plugin_that_may_change_nothing_may_still_refuse_and_answer() {
     assert_malformed(&gateway.ask(&verdict(&json!({"action": "patch", "patch": {"user": "u"}}))).await);
     assert_eq!(gateway.ask(&misbehave("ok")).await.status(), 200);
 }
+
+#[tokio::test]
+async fn what_readers_could_differ_in_is_refused_before_any_plugin() {
+    let (gateway, upstream) = obedient().await;
+    let deep = format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(127), "]".repeat(127));
+    let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(1 << 20));
+    for body in [
+        deep.as_str(),
+        &long,
+        r#"{"model":"m","messages":"x"}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"\ud83d"}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"EVIL","content":"safe"}]}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":"safe","Content":"EVIL"}]}"#,
+        r#"{"model":"m","messages":{"$serde_json::private::RawValue":"[]"}}"#,
+    ] {
+        // A verdict that would answer in the upstream's place, were the plugin asked.
+        let request = verdict(&json!({"action": "respond"})).body(body);
+        let answer = gateway.ask(&request).await;
+        assert_eq!(
+            (answer.status(), &answer.json()["error"]["code"]),
+            (400, &json!("bad_request")),
+            "{body}"
+        );
+    }
+    assert_eq!(upstream.received().len(), 0);
+}
+
+#[tokio::test]
+async fn numbers_of_any_size_and_form_pass_digit_for_digit_beside_a_patch() {
+    let (gateway, upstream) = obedient().await;
+    let digits = "9".repeat(5_000);
+    let body = format!(r#"{{"model":"m","messages":[],"seed":{digits},"a":1E400,"b":-0.0e-05,"c":1.50}}"#);
+    let request = verdict(&json!({"action": "patch", "patch": {"user": "u"}})).body(body.clone());
+    assert_eq!(gateway.ask(&request).await.status(), 200);
+    let written = body.replacen('}', r#","user":"u"}"#, 1);
+    assert_eq!(upstream.only().text(), written);
+}
+
+#[tokio::test]
+async fn a_route_never_changes_what_is_no_object() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let route = says(json!({"action": "continue", "route": {"model": "small"}}), "")
+        .hook("onRequest", json!({"body": "none", "when": {"endpoint": ["embeddings"]}}));
+    let gateway = start(&upstream.entry("up", ""), &[route]).await;
+    for name in ["Number", "RawValue"] {
+        let body = format!(r#"{{"$serde_json::private::{name}":"1"}}"#);
+        assert_eq!(gateway.ask(&Request::post("/v1/embeddings", body)).await.status(), 400);
+    }
+    assert_eq!(gateway.ask(&Request::post("/v1/embeddings", r#"{"input":"x"}"#)).await.status(), 200);
+    assert_eq!(upstream.only().text(), r#"{"input":"x","model":"small"}"#);
+}

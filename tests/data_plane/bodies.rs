@@ -14,7 +14,7 @@ async fn an_unchanged_body_reaches_the_upstream_byte_for_byte() {
     let body = concat!(
         "\n { \"messages\" : [{\"role\":\"user\",\"content\":\"gr\u{fc}\u{df} \\u00e9\\ud83d\\ude00 \u{1f600}\"}],\t",
         "\"model\":\"m\", \"seed\":1e400, \"top_p\":0.10000000000000000555, \"n\":-0,",
-        "\"big\":123456789012345678901234567890, \"extra\":1,\"extra\":{\"b\":2,\"a\":1,\"a\":2} } \r\n"
+        "\"big\":123456789012345678901234567890, \"extra\":{\"b\":2,\"a\":1,\"A\":2} } \r\n"
     );
     let answer = gateway.ask(&Request::chat(body)).await;
     assert_eq!(answer.status(), 200, "{answer:?}");
@@ -45,7 +45,7 @@ async fn a_body_of_fifty_mebibytes_passes_and_one_byte_more_is_refused() {
     const MAX: usize = 50 << 20;
     let upstream = Upstream::answering(Answer::hello()).await;
     let gateway = gateway(&upstream, "").await;
-    let frame = r#"{"model":"m","messages":""}"#;
+    let frame = r#"{"model":"m","x":""}"#;
     let body = frame.replace("\"\"}", &format!("\"{}\"}}", "x".repeat(MAX - frame.len())));
     assert_eq!(gateway.ask(&Request::chat(body.as_str())).await.status(), 200);
     assert!(upstream.only().body == body.as_bytes(), "the body was changed");
@@ -73,7 +73,7 @@ async fn what_is_no_chat_request_is_refused_before_any_upstream() {
     let upstream = Upstream::answering(Answer::hello()).await;
     let gateway = gateway(&upstream, "").await;
     let mut client = gateway.connect().await;
-    let table: [(&str, Option<&str>); 12] = [
+    let table: [(&str, Option<&str>); 21] = [
         ("", None),
         ("   ", None),
         ("[]", None),
@@ -86,6 +86,15 @@ async fn what_is_no_chat_request_is_refused_before_any_upstream() {
         ("{\"model\":\"m\",\"stream\":\"yes\"}", Some("stream")),
         ("{\"model\":\"m\",\"model\":\"n\"}", Some("model")),
         ("{\"model\":\"m\",\"messages\":[],\"m\\u0065ssages\":[1]}", Some("messages")),
+        (r#"{"model":"m","messages":"x"}"#, Some("messages")),
+        (r#"{"model":"m","messages":[{"role":1,"content":"x"}]}"#, Some("messages[0].role")),
+        (r#"{"model":"m","messages":[{"role":"user","content":{}}]}"#, Some("messages[0].content")),
+        (r#"{"model":"m","messages":[{"content":"a","content":"b"}]}"#, Some("messages[0].content")),
+        (r#"{"model":"m","messages":[{"content":"a","Content":"b"}]}"#, Some("messages[0].Content")),
+        (r#"{"model":"m","x":{"a":1,"\u0061":2}}"#, Some("x.a")),
+        (r#"{"model":"m","messages":[{"content":"\ud83d"}]}"#, None),
+        (r#"{"model":"m","x":{"$serde_json::private::Number":"1"}}"#, Some("x.$serde_json::private::Number")),
+        (r#"{"\u0024serde_json::private::RawValue":"[1]"}"#, Some("$serde_json::private::RawValue")),
     ];
     for (body, param) in table {
         let answer = client.ask(&Request::chat(body)).await;
@@ -93,8 +102,31 @@ async fn what_is_no_chat_request_is_refused_before_any_upstream() {
         assert_eq!(answer.json()["error"]["param"].as_str(), param, "{body}");
         assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
     }
+    let deep = format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(127), "]".repeat(127));
+    let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(513));
+    for body in [deep, long] {
+        assert_refused(&client.ask(&Request::chat(body)).await, 400, "bad_request");
+    }
     let not_text = Request::chat(b"{\"model\":\"\xff\"}".as_slice());
     assert_refused(&client.ask(&not_text).await, 400, "bad_request");
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn what_no_reader_of_an_endpoints_dialect_expects_is_refused() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let gateway = gateway(&upstream, "").await;
+    let mut client = gateway.connect().await;
+    for (path, body, param) in [
+        ("/v1/completions", r#"{"prompt":{}}"#, "prompt"),
+        ("/v1/embeddings", r#"{"input":7}"#, "input"),
+        ("/v1/responses", r#"{"input":[{"role":"user","content":7}]}"#, "input[0].content"),
+        ("/v1/messages", r#"{"system":7,"messages":[]}"#, "system"),
+    ] {
+        let answer = client.ask(&Request::post(path, body)).await;
+        assert_refused(&answer, 400, "bad_request");
+        assert_eq!(answer.json()["error"]["param"], param, "{body}");
+    }
     assert!(upstream.received().is_empty());
 }
 
