@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hookway_wire::{self as wire, VerdictAction, VerdictMeta};
 use http::{HeaderName, HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::chat;
 use crate::hook::{Action, ApiError, Cause, HeaderChanges, HookFailure, HookName, RouteChange, Verdict};
 use crate::limits;
 
@@ -16,8 +18,7 @@ pub(super) fn read(hook: HookName, meta: &[u8], body: Bytes) -> Result<Verdict, 
 }
 
 fn parse(hook: HookName, meta: &[u8], body: Bytes) -> Result<Verdict, String> {
-    let mut said: VerdictMeta =
-        serde_json::from_slice(meta).map_err(|error| format!("the verdict does not parse: {error}"))?;
+    let mut said: VerdictMeta = strictly("the verdict", meta)?;
     if !allowed(hook, said.action) {
         return Err(format!("action: {} is no answer to {hook}", word(said.action)));
     }
@@ -37,6 +38,14 @@ fn parse(hook: HookName, meta: &[u8], body: Bytes) -> Result<Verdict, String> {
     }
     unused(&said, had_body)?;
     Ok(Verdict { action, headers, route, metadata })
+}
+
+/// Reads JSON that can be read in one way only: a key twice, or one that `serde_json` takes for something else, would
+/// make the gateway act on another verdict than the plugin wrote.
+fn strictly<T: DeserializeOwned>(subject: &str, json: &[u8]) -> Result<T, String> {
+    let bad = |what: String| format!("{subject} does not parse: {what}");
+    chat::check(json).map_err(|refusal| bad(refusal.of("it")))?;
+    serde_json::from_slice(json).map_err(|error| bad(error.to_string()))
 }
 
 /// Which actions answer which hook.
@@ -99,8 +108,7 @@ fn patch(said: &mut VerdictMeta, body: &[u8]) -> Result<Action, String> {
             Err("patch: neither patch nor jsonPatch nor a body is there".to_owned())
         }
         (None, None) => {
-            let patch: Value =
-                serde_json::from_slice(body).map_err(|error| format!("the patch does not parse: {error}"))?;
+            let patch: Value = strictly("the patch", body)?;
             if patch.is_array() { json_patch("body", patch) } else { merge_patch("body", patch) }
         }
     }
@@ -239,6 +247,26 @@ mod tests {
         assert_eq!(verdict.headers.remove, [http::header::COOKIE]);
         assert_eq!(verdict.route, Some(RouteChange { model: Some("small".to_owned()), upstream: None }));
         assert_eq!(Value::Object(verdict.metadata), json!({"seen": 1.50}));
+    }
+
+    #[test]
+    fn a_verdict_that_can_be_read_in_two_ways_is_none() {
+        let read = |meta: &str, body: &'static [u8]| {
+            parse(HookName::OnRequest, meta.as_bytes(), Bytes::from_static(body)).expect_err(meta)
+        };
+        for meta in [
+            r#"{"action":"continue","action":"patch","patch":{}}"#,
+            r#"{"action":"patch","patch":{"user":"a","\u0075ser":"b"}}"#,
+            r#"{"action":"patch","patch":{"messages":{"$serde_json::private::RawValue":"[1]"}}}"#,
+            r#"{"action":"patch","jsonPatch":[{"op":"add","path":"/n","value":{"$serde_json::private::Number":"1"}}]}"#,
+            r#"{"action":"continue","metadata":{"\u0024serde_json::private::RawValue":"[1]"}}"#,
+            r#"{"action":"patch","patch":{"user":"\ud83d"}}"#,
+        ] {
+            assert!(read(meta, b"").starts_with("the verdict does not parse: "), "{meta}");
+        }
+        for body in [&br#"{"n":{"$serde_json::private::Number":"1"}}"#[..], br#"{"n":1,"n":2}"#] {
+            assert!(read(r#"{"action":"patch"}"#, body).starts_with("the patch does not parse: The key"));
+        }
     }
 
     #[test]
