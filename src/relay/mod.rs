@@ -12,6 +12,7 @@ mod in_flight;
 mod intake;
 mod models;
 mod passthrough;
+mod path;
 mod plan;
 mod pump;
 mod reply;

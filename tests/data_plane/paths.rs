@@ -46,6 +46,34 @@ async fn what_is_not_there_or_not_allowed_is_told_in_openais_form() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_a_hooked_path_reaches_the_upstream_as_another_one() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let mut client = gateway.connect().await;
+    for path in [
+        "/v1/chat/completions%3Fa",
+        "/v1/chat/completions%23",
+        "/v1/chat/completions%00",
+        "/v1/files/..;/chat/completions",
+        "/v1/chat/completions;x",
+        "/v1/chat%2Fcompletions",
+        "/v1/chat%252Fcompletions",
+        "/v1/chat%5Ccompletions",
+        "/v1//chat/completions",
+        "/v1/Chat/completions",
+        "/v1/chat/completions%20",
+        "/v1/chat/completions.",
+        "/v1/v1/chat/completions",
+        "/v1/chat%C0%AFcompletions",
+        "/v1/%EF%BD%83hat/completions",
+        "//chat/completions",
+    ] {
+        assert_refused(&client.ask(&Request::post(path, HELLO)).await, 400, "bad_request");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
 async fn health_is_told_without_asking_anybody() {
     let upstream = Upstream::answering(Answer::hello()).await;
     let gateway = Gateway::start(&upstream.entry("up", "")).await;
