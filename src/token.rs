@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::rand::{GetRandomFlags, getrandom};
 use subtle::ConstantTimeEq;
 
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 
 /// The variable that holds the token, if set.
 pub const ENV: &str = "HOOKWAY_ADMIN_TOKEN";

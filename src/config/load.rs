@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::place::Place;
 use super::{Config, Environment, Errors, PluginEntry, plugin, route, server, upstream};
 use crate::document::{Document, Section};
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 
 /// The environment of this process, without the variables that are no text.
 pub fn environment_of_this_process() -> Environment {

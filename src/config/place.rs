@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Environment;
 use crate::document::{Node, Wrong, parsed};
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 
 pub(super) struct Place<'e> {
     pub(super) base_dir: &'e Path,

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::build::Entry;
+use crate::files;
+use crate::limits;
 use crate::plugin::{Journal, LogLine, Source};
-use crate::{files, limits};
 
 pub(super) struct Journals {
     folder: PathBuf,

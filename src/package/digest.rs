@@ -8,7 +8,8 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::tree::{Member, Tree};
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 
 /// SHA-256 over the paths and contents of a folder.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::Program;
 use crate::document::{Section, parsed};
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 
 const KEY: &str = "integrity";
 const KIND: &str = "sha256-";

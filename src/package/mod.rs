@@ -16,7 +16,8 @@ pub use self::schema::manifest_schema;
 use self::tree::{Fault, Tree};
 use crate::document::Document;
 pub use crate::document::Errors;
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 
 mod config_schema;
 mod digest;
