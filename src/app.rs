@@ -23,6 +23,7 @@ use crate::limits;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::package::Search;
+use crate::panics;
 use crate::plugin::launch::Launcher;
 use crate::record::{Live, Recorder};
 use crate::relay::{InFlight, Relay};
@@ -58,6 +59,8 @@ pub enum Ended {
 /// Runs the gateway until a signal ends it.
 pub fn serve(options: Options) -> anyhow::Result<Ended> {
     let Options { config, config_path, environment, upgrade } = options;
+    let metrics = Arc::new(Metrics::new());
+    panics::install(config.log.format, metrics.clone());
     let _log = logging::init(&config.log)?;
     raise_descriptor_limit();
     let tls = tls_listener(config.listen.tls.as_ref())?;
@@ -76,7 +79,7 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
     let data = runtime("hookway-data", config.listen.threads)?;
     let control = runtime("hookway-control", CONTROL_THREADS)?;
     let ground = Ground {
-        metrics: Arc::new(Metrics::new()),
+        metrics,
         live: Live::default(),
         store,
         launcher: Launcher::start(PathBuf::from("/proc/self/exe"))?,

@@ -21,6 +21,7 @@ pub mod package;
 pub mod token;
 
 pub mod logging;
+pub mod panics;
 pub mod plugin;
 pub mod route;
 pub mod store;

@@ -62,6 +62,7 @@ pub struct Metrics {
     chain_generation: IntGauge,
     chain_reloads: IntCounterVec,
     chain_generations_alive: IntGauge,
+    panics: IntCounter,
     tokens: IntCounterVec,
     /// The models counted by name. Clients choose names, so there is an end to them.
     models: RwLock<HashMap<Box<str>, [IntCounter; 2]>>,
@@ -176,6 +177,10 @@ impl Metrics {
                 "chain_generations_alive",
                 "Generations some request still runs on, the published one included.",
             ),
+            panics: f.counter(
+                "panics_total",
+                "Panics of the gateway's own code. One inside a request ends that request with 500.",
+            ),
             tokens: f.counters("tokens_total", "Tokens as upstreams report them.", &["direction", "model"]),
             models: RwLock::default(),
             registry: f.into_registry(),
@@ -281,6 +286,10 @@ impl Metrics {
 
     pub fn generations_alive(&self, generations: usize) {
         self.chain_generations_alive.set(generations as i64);
+    }
+
+    pub fn panicked(&self) {
+        self.panics.inc();
     }
 
     pub fn reloaded(&self, outcome: ReloadOutcome) {

@@ -41,6 +41,11 @@ impl Hook for Ready {
 
 /// A chain of `hooks` that each see `body` and give `verdict`, in front of the echo upstream.
 pub fn generation(hooks: usize, body: &BodyNeed, verdict: &Verdict) -> Generation<Ready> {
+    generation_of(hooks, body, || Ready(verdict.clone()))
+}
+
+/// The same with hooks of any kind.
+pub fn generation_of<H: Hook>(hooks: usize, body: &BodyNeed, hook: impl Fn() -> H) -> Generation<H> {
     let home = Environment::from([("HOME".to_owned(), "/nonexistent".to_owned())]);
     let config = Config::built_in(&home).unwrap();
     let metrics = Metrics::new();
@@ -51,7 +56,7 @@ pub fn generation(hooks: usize, body: &BodyNeed, verdict: &Verdict) -> Generatio
             version: "1.0.0".into(),
             priority: 100,
             hooks: vec![MemberHook::new(spec, metrics.hook(&name, HookName::OnRequest)).unwrap()],
-            hook: Arc::new(Ready(verdict.clone())),
+            hook: Arc::new(hook()),
             name: name.into(),
         }
     };
@@ -99,7 +104,7 @@ pub struct Client {
 
 impl Client {
     /// Serves `generation` on the current runtime for as long as the client lives.
-    pub fn of(generation: Generation<Ready>) -> Self {
+    pub fn of<H: Hook>(generation: Generation<H>) -> Self {
         let limits = generation.config.limits.clone();
         let published = Arc::new(Published::new(generation));
         let (token, _) = token::load(Some(&"t".repeat(32)), None, Path::new("/nonexistent")).unwrap();
@@ -109,6 +114,13 @@ impl Client {
         let (serves, shutdown) = watch::channel(false);
         tokio::spawn(async move { edge.serve_http1(Box::new(theirs), &shutdown).await });
         Self { pipe, answer: Vec::with_capacity(PIPE_BYTES), _serves: serves }
+    }
+
+    /// Sends one request and takes all that comes until the gateway closes.
+    pub async fn ask_once(mut self, request: &[u8]) -> Vec<u8> {
+        self.pipe.write_all(request).await.unwrap();
+        self.pipe.read_to_end(&mut self.answer).await.unwrap();
+        self.answer
     }
 
     /// Sends one request and takes its whole answer.

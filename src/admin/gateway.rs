@@ -74,6 +74,10 @@ impl Gateway {
         if self.is_draining() {
             return Readiness { ready: false, notes: vec!["the gateway is shutting down".to_owned()] };
         }
-        readiness(&self.published.lease(), &self.lifecycle.inventory().config_file)
+        let mut readiness = readiness(&self.published.lease(), &self.lifecycle.inventory().config_file);
+        if !self.lifecycle.is_running() {
+            readiness.notes.push("plugins and configuration cannot be changed until a restart".to_owned());
+        }
+        readiness
     }
 }

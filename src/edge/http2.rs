@@ -105,6 +105,10 @@ impl Downstream for Exchange<'_> {
         Ok(())
     }
 
+    fn end_after_answer(&mut self) {
+        // A stream serves one request anyway.
+    }
+
     async fn abort(&mut self) {
         // What was said is still sent. A client that does not take it is not waited for.
         let _ = tokio::time::timeout(self.write_timeout, self.inner.shutdown()).await;

@@ -72,6 +72,13 @@ impl Downstream for Session<'_> {
         }
     }
 
+    fn end_after_answer(&mut self) {
+        match self {
+            Self::One(exchange) => exchange.end_after_answer(),
+            Self::Two(exchange) => exchange.end_after_answer(),
+        }
+    }
+
     async fn abort(&mut self) {
         match self {
             Self::One(exchange) => exchange.abort().await,

@@ -254,6 +254,11 @@ impl Lifecycle {
         while inventory.changed().await.is_ok() {}
     }
 
+    /// Whether commands are still carried out. False once the actor ended, by [`Self::stop`] or by a panic.
+    pub fn is_running(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, LifecycleError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| LifecycleError::ShuttingDown)?;

@@ -3,7 +3,8 @@
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Result,
 };
 
 /// A registry under construction. Its methods panic on a wrong or doubled name: all names are literals of one file,
@@ -33,6 +34,10 @@ impl Families {
 
     pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Self::opts(name, help), labels))
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::with_opts(Self::opts(name, help)))
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> IntGauge {

@@ -100,6 +100,7 @@ fn the_names_and_types_are_those_promised() {
         hook_duration_seconds histogram
         hook_fail_open_total counter
         hook_in_flight gauge
+        panics_total counter
         plugin_breaker_state gauge
         plugin_restarts_total counter
         plugin_sandbox_level gauge

@@ -34,6 +34,9 @@ pub trait Downstream: Send {
     /// The answer is whole.
     fn finish(&mut self) -> impl Future<Output = Result<(), ClientError>> + Send;
 
+    /// The answer is the last on its connection: how far the request was read is not known for sure.
+    fn end_after_answer(&mut self);
+
     /// Breaks an answer off in a way the client can tell from its end.
     fn abort(&mut self) -> impl Future<Output = ()> + Send;
 }

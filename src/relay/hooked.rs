@@ -21,8 +21,8 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
     let began = Instant::now();
     let body = intake::read_json(client, &head.headers, request.lease.config.limits.body_bytes).await?;
     request.waited += began.elapsed();
-    let mut draft = Draft::new(endpoint, body).map_err(|error| intake::bad_body(&error))?;
-    request.note(&draft);
+    let draft = Draft::new(endpoint, body).map_err(|error| intake::bad_body(&error))?;
+    let Noting { request, draft } = &mut Noting { request, draft };
     if endpoint == Endpoint::ChatCompletions && draft.model.is_none() {
         return Err(Fault::new(Kind::BadRequest, "You must provide a 'model'.").param("model").into());
     }
@@ -38,10 +38,23 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
         headers: &head.headers,
         key_id: key_id.as_deref(),
     };
-    let ended = run(request, client, &facts, suffix, &mut draft).await;
-    request.note(&draft);
-    request.record.hooks = draft.runs;
-    ended
+    run(request, client, &facts, suffix, draft).await
+}
+
+/// Tells the request's record what became of the draft when the phases end, also where they are cut short: the
+/// client left, the gateway shuts down, or code panicked.
+struct Noting<'r, 'a, H> {
+    request: &'r mut Request<'a, H>,
+    draft: Draft,
+}
+
+impl<H> Drop for Noting<'_, '_, H> {
+    fn drop(&mut self) {
+        let record = &mut self.request.record;
+        record.model = self.draft.model.take();
+        record.stream = self.draft.stream;
+        record.hooks = std::mem::take(&mut self.draft.runs);
+    }
 }
 
 async fn run<H: Hook, D: Downstream>(

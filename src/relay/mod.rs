@@ -30,12 +30,13 @@ pub use downstream::{ClientError, Downstream};
 pub use identity::RequestIds;
 pub use in_flight::InFlight;
 
-use crate::chain::{Draft, Lease, Published};
+use crate::chain::{Lease, Published};
 use crate::fault::{Fault, Kind};
 use crate::hook::Hook;
 use crate::limits;
 use crate::metrics::{Asked, Outcome};
-use crate::record::{Record, Recorder, Times, hooks_line};
+use crate::panics::{self, Panicked};
+use crate::record::{HookRun, Record, Recorder, Times, hooks_line};
 use crate::token::Token;
 use crate::upstream::Upstream;
 use client::{Client, End};
@@ -103,9 +104,13 @@ impl<H: Hook> Relay<H> {
             Ok(held) => {
                 let ended = tokio::select! {
                     biased;
-                    ended = request.run(&mut client) => ended,
-                    cut = self.in_flight.cut() => Err(End::Fault(cut)),
+                    ended = panics::caught(request.run(&mut client)) => ended,
+                    cut = self.in_flight.cut() => Ok(Err(End::Fault(cut))),
                 };
+                let ended = ended.unwrap_or_else(|panicked| {
+                    client.down.end_after_answer();
+                    Err(broken(&panicked).into())
+                });
                 (Some(held), ended)
             }
             // Whoever asks whether the gateway lives must not take fullness for death.
@@ -113,7 +118,10 @@ impl<H: Hook> Relay<H> {
             Err(fault) => (None, Err(End::Fault(fault))),
         };
         let told = match &ended {
-            Err(End::Fault(fault)) => client.refuse(fault).await,
+            Err(End::Fault(fault)) => {
+                request.show_trace(&mut client, &request.record.hooks);
+                client.refuse(fault).await
+            }
             Ok(()) | Err(End::Client(_)) => Ok(()),
         };
         let gone = told.err().or(match ended {
@@ -174,20 +182,14 @@ impl<H: Hook> Request<'_, H> {
     }
 
     /// Adds what the hooks did so far to the answer, if its reader may see it.
-    fn show_trace<D: Downstream>(&self, client: &mut Client<'_, D>, draft: &Draft) {
+    fn show_trace<D: Downstream>(&self, client: &mut Client<'_, D>, runs: &[HookRun]) {
         if !self.trace_wanted {
             return;
         }
-        let trace = hooks_line(&draft.runs).unwrap_or_default();
+        let trace = hooks_line(runs).unwrap_or_default();
         if let Ok(trace) = HeaderValue::from_str(&trace) {
             client.own.push((client::TRACE, trace));
         }
-    }
-
-    /// Keeps for the record what the draft now says.
-    fn note(&mut self, draft: &Draft) {
-        self.record.model.clone_from(&draft.model);
-        self.record.stream = draft.stream;
     }
 
     fn close<D: Downstream>(
@@ -218,6 +220,12 @@ impl<H: Hook> Request<'_, H> {
     fn may_attempt(&self) -> bool {
         self.started.elapsed() < limits::TOTAL_TIMEOUT
     }
+}
+
+/// What a client is told when the gateway's own code failed on its request.
+fn broken(panicked: &Panicked) -> Fault {
+    let message = "The gateway failed on this request because of a fault of its own.";
+    Fault::new(Kind::Internal, message).detail(panicked.to_string())
 }
 
 /// A record of a request that has only begun.

@@ -34,7 +34,7 @@ pub(super) async fn run<H: Hook, D: Downstream>(
         headers.remove(CONTENT_LENGTH);
     }
     request.record.outcome = if status.is_client_error() { Outcome::UpstreamRefused } else { Outcome::Ok };
-    request.show_trace(client, draft);
+    request.show_trace(client, &draft.runs);
     client.start(status, headers, events).await?;
     let piped = if events {
         stream(request, client, exchange).await

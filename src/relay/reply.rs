@@ -29,7 +29,7 @@ pub(super) async fn give<H: Hook, D: Downstream>(
     if let Ok(plugin) = HeaderValue::from_str(&plugin) {
         headers.insert(PLUGIN, plugin);
     }
-    request.show_trace(client, draft);
+    request.show_trace(client, &draft.runs);
     match body {
         AnswerBody::Error(mut error) => {
             error.kind.get_or_insert_with(|| error_type(status).to_owned());
@@ -85,7 +85,7 @@ pub(super) async fn pass_failure<H: Hook, D: Downstream>(
     draft: &Draft,
     failed: Box<Failed>,
 ) -> Result<(), End> {
-    request.show_trace(client, draft);
+    request.show_trace(client, &draft.runs);
     let (exchange, body, whole) = match failed.kind {
         FailedKind::Status { exchange, body, whole } => (exchange, body, whole),
         FailedKind::Silent(error) => {

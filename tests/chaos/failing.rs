@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Gateway, HELLO, Message, Request, Upstream};
+use crate::harness::{Answer, Gateway, HELLO, Message, Request, TOKEN, Upstream};
 use crate::plugins::{Folder, misbehave, start};
 use crate::processes::{nth, ready, said};
 
@@ -90,6 +90,31 @@ async fn closed_means_that_the_client_is_told_and_no_upstream_is_asked() {
         assert!(line["hooks"].as_str().unwrap().contains(&format!("={cause}:closed/")), "{line}");
     }
     assert_eq!(upstream.received().len(), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_shows_what_the_hooks_did_to_those_who_may_see_it() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let gateway = start(&upstream.entry("up", ""), &[failing("error_frame", "error", "closed")]).await;
+    let answer = gateway.ask(&ask_of(&name("error_frame", "closed")).field("x-hookway-trace", TOKEN)).await;
+    assert_closed(&answer, &name("error_frame", "closed"), "error");
+    let trace = answer.get("x-hookway-trace").unwrap_or_default();
+    assert!(trace.contains("onRequest=error:closed/"), "{trace:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_has_the_hooks_in_its_record() {
+    let mut upstream = Upstream::by_hand().await;
+    let gateway = start(&upstream.entry("up", ""), &[Folder::misbehaving("obeys")]).await;
+    let mut client = gateway.connect().await;
+    client.send(misbehave("ok").bytes()).await;
+    let mut call = upstream.call().await;
+    call.body().await;
+    drop(client);
+    call.ended().await;
+    let line = gateway.log.find("an access line", |line| line["target"] == "hookway::access").await;
+    assert_eq!((&line["outcome"], &line["model"]), (&json!("client_gone"), &json!("m")), "{line}");
+    assert!(line["hooks"].as_str().unwrap().starts_with("obeys.onRequest=continue/"), "{line}");
 }
 
 #[tokio::test]

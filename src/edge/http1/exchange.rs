@@ -288,6 +288,12 @@ impl Downstream for Exchange<'_> {
         Ok(())
     }
 
+    fn end_after_answer(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Unreadable;
+        }
+    }
+
     async fn abort(&mut self) {
         let broken = std::mem::replace(&mut self.state, State::Broken) == State::Broken;
         if self.answer == Answer::Unframed {
