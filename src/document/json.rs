@@ -107,6 +107,8 @@ impl<'t> Deserialize<'t> for Pairs<'t> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{Just, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
     use super::*;
 
     fn parsed(text: &str) -> (Option<Node>, Vec<String>) {
@@ -142,5 +144,73 @@ mod tests {
     #[test]
     fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
         assert_eq!(parsed(&"[".repeat(1 << 20)).1, ["1:128 not JSON: recursion limit exceeded"]);
+    }
+
+    /// JSON-like text: mostly almost valid, with what only some readers take.
+    fn nearly_json() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"\\u0061\"",
+            "\"\\ud83d\"",
+            "\"é\"",
+            "\"$serde_json::private::RawValue\"",
+            "\"$serde_json::private::Number\"",
+            "\"[1]\"",
+            "true",
+            "null",
+            "-1.5e3",
+            "1e999",
+            "01",
+            " ",
+            "\n",
+        ]);
+        let leaf = prop_oneof![
+            piece.clone().prop_map(str::to_owned),
+            Just("7".to_owned()),
+            Just("\"x\"".to_owned()),
+            Just("\"$serde_json::private::RawValue\"".to_owned()),
+        ];
+        let nested = leaf.clone().prop_recursive(4, 24, 4, move |inner| {
+            let key = prop::sample::select(vec![
+                "a",
+                "\\u0061",
+                "b",
+                "\\ud83d",
+                "$serde_json::private::RawValue",
+                "$serde_json::private::Number",
+                "\\u0024serde_json::private::Number",
+            ]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+                prop::collection::vec((key, inner), 0..4).prop_map(|members| {
+                    let members: Vec<String> =
+                        members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        });
+        prop_oneof![prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat()), nested]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_tree_or_errors_and_the_tree_is_the_text(text in nearly_json()) {
+            let (root, errors) = parsed(&text);
+            match root {
+                None => prop_assert!(!errors.is_empty()),
+                // Keys of serde_json's own make it read another value than the text says.
+                Some(root) if errors.is_empty() && !text.contains("private") => {
+                    let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    prop_assert_eq!(root.to_json().unwrap(), tree);
+                }
+                Some(_) => {}
+            }
+        }
     }
 }
