@@ -20,6 +20,8 @@ pub(super) struct Peers {
     connect_timeout: Duration,
     literal: Option<Arc<HttpPeer>>,
     known: Mutex<Option<(Instant, Vec<Arc<HttpPeer>>)>>,
+    /// Held by the one request that looks the name up; the others wait for what it finds.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Peers {
@@ -33,6 +35,7 @@ impl Peers {
             connect_timeout: settings.connect_timeout,
             literal: None,
             known: Mutex::new(None),
+            looking: tokio::sync::Mutex::new(()),
         };
         peers.literal =
             peers.host.parse::<IpAddr>().ok().map(|ip| {
@@ -46,13 +49,27 @@ impl Peers {
         if let Some(literal) = &self.literal {
             return Ok((turn == 0).then(|| literal.clone()));
         }
+        self.found(turn, async || {
+            let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+            Ok(found.take(limits::ADDRESSES_TRIED).collect())
+        })
+        .await
+    }
+
+    /// What is remembered, else what `look_up` finds. One look-up at a time: each is a thread that blocks.
+    async fn found(
+        &self,
+        turn: usize,
+        look_up: impl AsyncFnOnce() -> std::io::Result<Vec<SocketAddr>>,
+    ) -> std::io::Result<Option<Arc<HttpPeer>>> {
         if let Some(peer) = self.remembered(turn, Instant::now()) {
             return Ok(peer);
         }
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await?
-            .take(limits::ADDRESSES_TRIED)
-            .collect();
+        let _looking = self.looking.lock().await;
+        if let Some(peer) = self.remembered(turn, Instant::now()) {
+            return Ok(peer);
+        }
+        let found = look_up().await?;
         // Each address has its share, or one that swallows connections would leave no time for the others.
         let share = self.connect_timeout / u32::try_from(found.len().max(1)).unwrap_or(1);
         let found: Vec<Arc<HttpPeer>> =
@@ -92,5 +109,51 @@ impl Peers {
             (Http2::Only, _) => ALPN::H2,
         };
         peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn peers() -> Peers {
+        Peers {
+            host: "up.test".to_owned(),
+            port: 80,
+            tls: false,
+            http2: Http2::Never,
+            connect_timeout: Duration::from_secs(1),
+            literal: None,
+            known: Mutex::new(None),
+            looking: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_come_together_look_a_name_up_once() {
+        let peers = peers();
+        let asked = AtomicUsize::new(0);
+        let look_up = async || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], 80))])
+        };
+        let found = futures_util::future::join_all((0..10).map(|_| peers.found(0, look_up))).await;
+        assert!(found.into_iter().all(|peer| peer.unwrap().is_some()));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        peers.forget();
+        assert!(peers.found(0, look_up).await.unwrap().is_some());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_fails_leaves_the_next_request_to_try() {
+        let peers = peers();
+        let failed = peers.found(0, async || Err(std::io::ErrorKind::NotFound.into())).await;
+        assert!(failed.is_err());
+        let found = peers.found(0, async || Ok(vec![SocketAddr::from(([127, 0, 0, 1], 80))])).await;
+        assert!(found.unwrap().is_some());
     }
 }
