@@ -52,9 +52,16 @@ pub const UPSTREAM_IDLE_CONNECTIONS: usize = 512;
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// How often idle upstream connections are looked at for those that ended.
 pub const UPSTREAM_IDLE_SWEEP: Duration = Duration::from_secs(2);
-/// A pooled connection that ends this soon after a request was sent had died before: no upstream works on a
+/// A reused connection that ends this soon after a request's first byte had died before: no upstream works on a
 /// request and gives up within it.
-pub const STALE_CONNECTION_WAIT: Duration = Duration::from_millis(250);
+pub const RESEND_WITHIN: Duration = Duration::from_millis(250);
+/// The part of a passed-through body that is kept to be sent again. Uploads of files are larger, and also rare.
+pub const RESEND_BYTES_MAX: usize = 64 << 10;
+/// A piece of a request that an upstream has `chunk_timeout` to take: a slow one gets a large body done piece by
+/// piece. About what a socket takes at once.
+pub const UPSTREAM_WRITE_BYTES: usize = 64 << 10;
+/// An upstream that stopped taking a request has mostly answered before; this long its answer is waited for.
+pub const EARLY_ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// A connection to an upstream without a byte for so long is asked whether it still stands.
 pub const UPSTREAM_PROBE_PERIOD: Duration = Duration::from_secs(30);
 /// Questions without an answer, one probe period long in all, after which it does not.
@@ -65,10 +72,17 @@ pub const MODELS_REQUEST_BYTES_MAX: u64 = 64 << 10;
 pub const RESOLVED_FOR: Duration = Duration::from_secs(30);
 /// Addresses of one upstream that are tried in turn.
 pub const ADDRESSES_TRIED: usize = 4;
-/// Failures in a row that open an upstream's breaker.
+/// Failures of one model in a row that open its breaker at an upstream.
 pub const BREAKER_FAILURES: u32 = 10;
 /// How long an upstream's breaker stays open before one request may try.
 pub const BREAKER_OPEN_FOR: Duration = Duration::from_secs(10);
+/// How often an open breaker lets a request through that has no other upstream to go to: four attempts a second
+/// find out soon that the upstream is back, and are no load for one that is not.
+pub const BREAKER_LAST_RESORT_PERIOD: Duration = Duration::from_millis(250);
+/// Models of one upstream with a breaker of their own. Clients choose the names, so the rest share one.
+pub const BREAKER_MODELS_MAX: usize = 1_000;
+/// A breaker that is closed and saw no failure for so long makes room for another model's.
+pub const BREAKER_FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// Attempts at upstreams for one request, over retry rule, fallbacks and `onError` verdicts.
 pub const ATTEMPTS_MAX: u32 = 10;

@@ -151,6 +151,8 @@ pub struct OpenAiUpstream {
     pub chunk_timeout: Duration,
     pub total_timeout: Duration,
     pub idle_connections: usize,
+    /// A request may go out once more when a reused connection turns out to have died.
+    pub resend: bool,
     pub breaker: Breaker,
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 
 use super::place::Place;
 use super::{Breaker, Http2, OpenAiUpstream, Secret, Upstream, UpstreamKind};
-use crate::document::{Node, Section, Wrong, duration, integer, name, one_of, parsed, text};
+use crate::document::{Node, Section, Wrong, boolean, duration, integer, name, one_of, parsed, text};
 use crate::limits;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -74,6 +74,7 @@ fn openai(section: &mut Section<'_, '_>, place: &Place<'_>) -> Option<OpenAiUpst
     let http2 = section.get("http2", http2).unwrap_or(Http2::Auto);
     let ca_file = section.get("ca_file", place.pem_file("CERTIFICATE"));
     let idle_connections = section.get("idle_connections", integer(0..=65_536));
+    let resend = section.get("resend", boolean).unwrap_or(true);
     let breaker = section.optional_table("breaker", "{ failures = 10 }", breaker).unwrap_or_default();
     let mut timeout = |key, default| section.get(key, duration(MILLISECOND..=DAY)).unwrap_or(default);
     let connect_timeout = timeout("connect_timeout", limits::CONNECT_TIMEOUT);
@@ -95,6 +96,7 @@ fn openai(section: &mut Section<'_, '_>, place: &Place<'_>) -> Option<OpenAiUpst
         chunk_timeout,
         total_timeout,
         idle_connections: idle_connections.unwrap_or(limits::UPSTREAM_IDLE_CONNECTIONS),
+        resend,
         breaker,
     })
 }

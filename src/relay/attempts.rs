@@ -66,8 +66,15 @@ pub(super) async fn run<H: Hook, D: Downstream>(
         let outgoing = Outgoing {
             method: &request.head.method,
             path_and_query: &path_and_query,
+            model: draft.model.as_deref(),
+            alternative: progress.upstream + 1 < target.upstreams.len(),
             headers: &request.head.headers,
-            rules: RequestRules { changes: &draft.headers, identity: true, upgrade: false },
+            rules: RequestRules {
+                changes: &draft.headers,
+                identity: true,
+                upgrade: false,
+                credentials: true,
+            },
             length: Length::Bytes(draft.body.len() as u64),
         };
         let began = Instant::now();
@@ -139,7 +146,7 @@ fn pick<H>(lease: &chain::Generation<H>, draft: &Draft) -> Target {
     named.map_or_else(|| lease.routes.for_model(draft.model.as_deref()).clone(), route::straight_to)
 }
 
-/// Sorts answers from failures, and tells the upstream's health of either.
+/// Sorts answers from failures.
 fn judge(
     upstream: &Upstream,
     sent: Result<Exchange, AttemptError>,
@@ -150,22 +157,9 @@ fn judge(
         Ok(exchange) => match exchange.head().0 {
             StatusCode::TOO_MANY_REQUESTS => (UpstreamCause::RateLimited, FailedKind::status(exchange)),
             status if status.is_server_error() => (UpstreamCause::ServerError, FailedKind::status(exchange)),
-            _ => {
-                upstream.succeeded();
-                return Ok(exchange);
-            }
+            _ => return Ok(exchange),
         },
     };
-    match cause {
-        // Neither says anything about health: one was not asked, the other answered.
-        UpstreamCause::BreakerOpen => {}
-        UpstreamCause::RateLimited => upstream.succeeded(),
-        UpstreamCause::Connect
-        | UpstreamCause::Tls
-        | UpstreamCause::Timeout
-        | UpstreamCause::ServerError
-        | UpstreamCause::Cut => upstream.failed(),
-    }
     let retries_spent = progress.total > 1;
     Err(Box::new(Failed { cause, upstream: upstream.name().clone(), kind, retries_spent }))
 }

@@ -50,7 +50,11 @@ async fn ask_all<H: Hook, D: Downstream>(
     client: &mut Client<'_, D>,
 ) -> Result<Vec<Bytes>, End> {
     intake::read_whole(client, limits::MODELS_REQUEST_BYTES_MAX).await?;
-    let asked = request.lease.upstreams.iter().map(|upstream| ask(request, upstream));
+    // The client's key is for the upstream that models without a route go to. The others are asked without it: a
+    // list that gathers from all must not hand a key of one to the rest.
+    let lease = &request.lease;
+    let first = lease.routes.for_model(None).upstreams[0];
+    let asked = lease.upstreams.iter().enumerate().map(|(at, upstream)| ask(request, upstream, at == first));
     let answers = tokio::select! {
         biased;
         answers = join_all(asked) => answers,
@@ -66,8 +70,8 @@ async fn ask_all<H: Hook, D: Downstream>(
 }
 
 /// One upstream's list, if it answers with one in time.
-async fn ask<H>(request: &Request<'_, H>, upstream: &Upstream) -> Option<Bytes> {
-    let answer = tokio::time::timeout(limits::MODELS_TIMEOUT, fetch(request, upstream)).await;
+async fn ask<H>(request: &Request<'_, H>, upstream: &Upstream, credentials: bool) -> Option<Bytes> {
+    let answer = tokio::time::timeout(limits::MODELS_TIMEOUT, fetch(request, upstream, credentials)).await;
     match answer {
         Ok(Ok(body)) => Some(body),
         Ok(Err(reason)) => {
@@ -81,13 +85,15 @@ async fn ask<H>(request: &Request<'_, H>, upstream: &Upstream) -> Option<Bytes> 
     }
 }
 
-async fn fetch<H>(request: &Request<'_, H>, upstream: &Upstream) -> Result<Bytes, String> {
+async fn fetch<H>(request: &Request<'_, H>, upstream: &Upstream, credentials: bool) -> Result<Bytes, String> {
     let changes = HeaderChanges::default();
     let outgoing = Outgoing {
         method: &Method::GET,
         path_and_query: "/models",
+        model: None,
+        alternative: false,
         headers: &request.head.headers,
-        rules: RequestRules { changes: &changes, identity: true, upgrade: false },
+        rules: RequestRules { changes: &changes, identity: true, upgrade: false, credentials },
         length: Length::None,
     };
     let sent = upstream.send(outgoing, &Bytes::new()).await;

@@ -8,14 +8,14 @@ use super::client::{Client, End};
 use super::downstream::Downstream;
 use super::intake::{self, to_end};
 use super::{Request, path_and_query};
-use crate::hook::{HeaderChanges, Hook, UpstreamCause};
+use crate::hook::{HeaderChanges, Hook};
 use crate::metrics::Outcome;
 use crate::upstream::{
     AttemptError, Exchange, Length, Outgoing, RequestRules, Upstream, asks_for_web_socket, strip_agreement,
     strip_answer,
 };
 
-/// Passes the request to the first upstream. No retry: its body is gone once it was sent.
+/// Passes the request to the first upstream. No retry: all but the first part of its body is gone once it was sent.
 pub(super) async fn serve<H: Hook, D: Downstream>(
     request: &mut Request<'_, H>,
     client: &mut Client<'_, D>,
@@ -32,11 +32,14 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
     let outgoing = Outgoing {
         method: &head.method,
         path_and_query: &path_and_query,
+        model: None,
+        alternative: false,
         headers: &head.headers,
         rules: RequestRules {
             changes: &changes,
             identity: false,
             upgrade: asks_for_web_socket(&head.headers),
+            credentials: true,
         },
         length,
     };
@@ -55,48 +58,53 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
 
     let mut answered = !sending;
     while !answered {
-        match until_head(client, &mut exchange, sending).await? {
+        match until_head(client, &mut exchange, outgoing, sending).await? {
             Some(sent) => sending = sent.map_err(|error| failed(upstream, &error))?,
             None => answered = true,
         }
     }
     // Until the answer's head is here everything is waiting, for the one side or the other.
     request.waited = request.started.elapsed();
-    answer(request, client, upstream, exchange, sending).await
+    answer(request, client, exchange, sending).await
 }
 
 /// Moves the upload on by one part; `None` once the answer's head is here, else whether more is to send.
 async fn until_head<D: Downstream>(
     client: &mut Client<'_, D>,
     exchange: &mut Exchange,
+    outgoing: Outgoing<'_>,
     sending: bool,
 ) -> Result<Option<Result<bool, AttemptError>>, End> {
     tokio::select! {
         biased;
-        head = exchange.read_head() => Ok(head.err().map(Err)),
+        head = exchange.read_head() => match head {
+            Ok(()) => Ok(None),
+            Err(error) => Ok(Some(exchange.resend(error, outgoing).await.map(|()| sending))),
+        },
         part = client.read_or_gone(sending) => {
             let part = part.map_err(to_end)?;
-            match upload(exchange, part).await {
-                Ok(more) => Ok(Some(Ok(more))),
-                // An upstream that refuses early stops reading; what it says is its answer.
-                Err(error) => Ok(exchange.read_head().await.err().map(|_| Err(error))),
+            let more = part.is_some();
+            let Err(error) = upload(exchange, part).await else { return Ok(Some(Ok(more))) };
+            // An upstream that refuses early stops reading; what it says is its answer.
+            if exchange.read_head().await.is_ok() {
+                return Ok(None);
             }
+            Ok(Some(exchange.resend(error, outgoing).await.map(|()| more)))
         }
     }
 }
 
-/// Sends one part on; tells whether more follows.
-async fn upload(exchange: &mut Exchange, part: Option<Bytes>) -> Result<bool, AttemptError> {
+/// Sends one part on, or the end.
+async fn upload(exchange: &mut Exchange, part: Option<Bytes>) -> Result<(), AttemptError> {
     match part {
-        Some(part) => exchange.write(part).await.map(|()| true),
-        None => exchange.end().await.map(|()| false),
+        Some(part) => exchange.write(part).await,
+        None => exchange.end().await,
     }
 }
 
 async fn answer<H: Hook, D: Downstream>(
     request: &mut Request<'_, H>,
     client: &mut Client<'_, D>,
-    upstream: &Upstream,
     mut exchange: Exchange,
     mut sending: bool,
 ) -> Result<(), End> {
@@ -113,11 +121,6 @@ async fn answer<H: Hook, D: Downstream>(
         status if status.is_client_error() => Outcome::UpstreamRefused,
         _ => Outcome::Ok,
     };
-    if status.is_server_error() {
-        upstream.failed();
-    } else {
-        upstream.succeeded();
-    }
     client.start(status, headers, false).await?;
     // A tunnel carries the client's bytes on, whatever its request said.
     sending |= upgraded;
@@ -148,9 +151,5 @@ async fn answer<H: Hook, D: Downstream>(
 }
 
 fn failed(upstream: &Upstream, error: &AttemptError) -> End {
-    // An upstream that was not asked did not fail.
-    if error.cause != UpstreamCause::BreakerOpen {
-        upstream.failed();
-    }
     error.clone().into_fault(upstream.name()).into()
 }

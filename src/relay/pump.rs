@@ -108,7 +108,7 @@ async fn stream<H: Hook, D: Downstream>(
     let mut done = false;
     while let Some(chunk) = next_chunk(client, &mut exchange).await? {
         splitter.push(chunk);
-        let pieces = splitter.next_pieces().map_err(|error| broken_off(error.to_string()))?;
+        let pieces = splitter.next_pieces().map_err(|error| broken_off(&mut exchange, error.to_string()))?;
         if let Some(pieces) = pieces {
             if let Some(usage) = Usage::find(&pieces) {
                 request.record.usage = Some(usage);
@@ -119,14 +119,13 @@ async fn stream<H: Hook, D: Downstream>(
     }
     let rest = splitter.remainder();
     if !rest.is_empty() {
-        return Err(broken_off(format!(
-            "the stream ended inside an event, after {} bytes of it",
-            rest.len()
-        )));
+        let message = format!("the stream ended inside an event, after {} bytes of it", rest.len());
+        return Err(broken_off(&mut exchange, message));
     }
     if !done && exchange.ends_by_close() {
         // Only the closed connection says that this is all, and a cut one looks the same.
-        return Err(broken_off("the connection closed before the stream said [DONE]".to_owned()));
+        let message = "the connection closed before the stream said [DONE]".to_owned();
+        return Err(broken_off(&mut exchange, message));
     }
     exchange.release().await;
     Ok(client.finish().await?)
@@ -144,8 +143,8 @@ async fn next_chunk<D: Downstream>(
     }
 }
 
-fn broken_off(message: String) -> Broken {
-    Broken::Upstream(AttemptError::new(UpstreamCause::Cut, Phase::Body, message))
+fn broken_off(exchange: &mut Exchange, message: String) -> Broken {
+    Broken::Upstream(exchange.broken(AttemptError::new(UpstreamCause::Cut, Phase::Body, message)))
 }
 
 /// Error hooks see that an answer broke off; with bytes at the client they can no longer change it.

@@ -17,11 +17,16 @@ pub struct AttemptError {
     pub message: String,
     /// Set when the breaker refused: how long until an attempt may be made.
     pub retry_after: Option<Duration>,
+    /// An HTTP/2 connection ended by an answer that may have been another request's.
+    pub(super) broken_by_any: bool,
+    /// The gateway lacks what an attempt needs, which says nothing about the upstream.
+    pub(super) own_fault: bool,
 }
 
 impl AttemptError {
     pub fn new(cause: UpstreamCause, phase: Phase, message: impl Into<String>) -> Self {
-        Self { cause, phase, message: message.into(), retry_after: None }
+        let (broken_by_any, own_fault) = (false, false);
+        Self { cause, phase, message: message.into(), retry_after: None, broken_by_any, own_fault }
     }
 
     /// What the client reads of it. Names no address.
@@ -58,7 +63,11 @@ impl AttemptError {
     }
 
     pub(super) fn from_pingora(error: &Error, phase: Phase) -> Self {
-        Self::new(classify(error.etype(), phase), phase, error.to_string())
+        Self {
+            broken_by_any: *error.etype() == ErrorType::InvalidH2,
+            own_fault: *error.etype() == ErrorType::InternalError,
+            ..Self::new(classify(error.etype(), phase), phase, error.to_string())
+        }
     }
 }
 

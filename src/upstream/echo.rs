@@ -18,7 +18,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::exchange::{Exchange, Measured, Outgoing};
+use super::exchange::Exchange;
+use super::head::Outgoing;
+use super::settlement::Settlement;
 use crate::chat::{answer, sse};
 use crate::hash::fnv1a;
 use crate::hook::ApiError;
@@ -37,7 +39,7 @@ pub(super) struct Answer {
 }
 
 pub(super) fn exchange(request: Outgoing<'_>, body: &Bytes, metrics: Arc<UpstreamMetrics>) -> Exchange {
-    let measured = Measured::new(metrics);
+    let settlement = Settlement::new(metrics, None);
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let answer = answer_to(request.method, request.path_and_query, body, created);
     let mut headers = HeaderMap::with_capacity(2);
@@ -45,7 +47,7 @@ pub(super) fn exchange(request: Outgoing<'_>, body: &Bytes, metrics: Arc<Upstrea
     if answer.content_type == answer::JSON {
         headers.insert(CONTENT_LENGTH, answer.chunks.iter().map(Bytes::len).sum::<usize>().into());
     }
-    Exchange::local(answer.status, headers, answer.chunks, measured)
+    Exchange::local(answer.status, headers, answer.chunks, settlement)
 }
 
 /// Answers one request; `created` is the time in seconds that the answer carries.

@@ -1,11 +1,12 @@
 //! Header fields on their way upstream and back: what belongs to one connection stays there.
 
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::credentials;
 use crate::hook::HeaderChanges;
 
 /// The prefix of fields between the client and the gateway alone.
@@ -22,6 +23,8 @@ pub struct RequestRules<'a> {
     pub identity: bool,
     /// Keep `upgrade`, so that a WebSocket handshake reaches the upstream.
     pub upgrade: bool,
+    /// The client's credentials may go upstream, unless the upstream's settings have their own.
+    pub credentials: bool,
 }
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), whichever way a message goes.
@@ -29,13 +32,6 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE]
         .contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-/// Where clients put their key, next to `authorization`.
-const KEY_FIELDS: [&str; 2] = ["api-key", "x-api-key"];
-
-pub(super) fn is_credential(name: &HeaderName) -> bool {
-    *name == AUTHORIZATION || KEY_FIELDS.contains(&name.as_str())
 }
 
 /// Whether a `connection` field of the message names this one.
@@ -47,23 +43,26 @@ fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
         .any(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case(name.as_str())))
 }
 
-/// The client's fields that go upstream, then what hooks set. `host`, length and credentials are not
-/// among them: the upstream's settings decide those.
+/// The client's fields that go upstream, then what hooks set. `host` and length are not among them, for the
+/// upstream's settings decide those, and neither are credentials without `credentials`. What the client's
+/// `connection` names goes before hooks' changes are applied: a client cannot strip what a hook set.
 pub(super) fn for_upstream<'a>(
     client: &'a HeaderMap,
     rules: RequestRules<'a>,
-    own_key: bool,
+    credentials: bool,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
     let names_options = client.contains_key(CONNECTION);
     let changes = rules.changes;
     let passes = move |name: &HeaderName| {
-        let of_connection = is_hop_by_hop(name) || (names_options && is_nominated(client, name));
-        let stays = of_connection && !(rules.upgrade && *name == UPGRADE)
+        let stays = is_hop_by_hop(name) && !(rules.upgrade && *name == UPGRADE)
             || [HOST, CONTENT_LENGTH, EXPECT].contains(name)
-            || (own_key && is_credential(name))
+            || (!credentials && credentials::is_field(name))
             || (rules.identity && *name == ACCEPT_ENCODING)
             || name.as_str().starts_with(OWN_PREFIX);
         !stays
+    };
+    let of_connection = move |name: &HeaderName| {
+        names_options && is_nominated(client, name) && !(rules.upgrade && *name == UPGRADE)
     };
     let replaced = move |name: &HeaderName| {
         !changes.is_empty()
@@ -71,7 +70,7 @@ pub(super) fn for_upstream<'a>(
     };
     client
         .iter()
-        .filter(move |(name, _)| passes(name) && !replaced(name))
+        .filter(move |(name, _)| passes(name) && !of_connection(name) && !replaced(name))
         .chain(changes.set.iter().filter(move |(name, _)| passes(name)).map(|(name, value)| (name, value)))
         .chain(rules.upgrade.then_some((&CONNECTION, &UPGRADE_OPTION)))
 }
@@ -93,8 +92,16 @@ pub fn strip_agreement(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out of an upstream's answer what must not reach the client.
+/// Takes out of an upstream's answer what must not reach the client. A length that is told twice, which was read
+/// as one, is told once (RFC 9110 section 8.6).
 pub fn strip_answer(headers: &mut HeaderMap) {
+    let told = headers.get_all(CONTENT_LENGTH);
+    if told.iter().nth(1).is_some() || told.iter().any(|value| value.as_bytes().contains(&b',')) {
+        let first = told.iter().next().and_then(|value| value.to_str().ok());
+        let first = first.and_then(|value| value.split(',').next()?.trim().parse::<u64>().ok());
+        headers.remove(CONTENT_LENGTH);
+        headers.extend(first.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
+    }
     let names_options = headers.contains_key(CONNECTION);
     let stays = |name: &HeaderName| {
         is_hop_by_hop(name)
@@ -118,8 +125,12 @@ mod tests {
             .collect()
     }
 
-    fn sent(client: &[(&'static str, &'static str)], rules: RequestRules<'_>, own_key: bool) -> Vec<String> {
-        for_upstream(&headers(client), rules, own_key).map(|(name, _)| name.to_string()).collect()
+    fn sent(
+        client: &[(&'static str, &'static str)],
+        rules: RequestRules<'_>,
+        credentials: bool,
+    ) -> Vec<String> {
+        for_upstream(&headers(client), rules, credentials).map(|(name, _)| name.to_string()).collect()
     }
 
     #[test]
@@ -139,13 +150,13 @@ mod tests {
             ("content-type", "application/json"),
         ];
         let changes = HeaderChanges::default();
-        let rules = RequestRules { changes: &changes, identity: false, upgrade: false };
+        let rules = RequestRules { changes: &changes, identity: false, upgrade: false, credentials: true };
         assert_eq!(
-            sent(&client, rules, false),
+            sent(&client, rules, true),
             ["accept-encoding", "authorization", "x-api-key", "content-type"]
         );
         let rules = RequestRules { identity: true, ..rules };
-        assert_eq!(sent(&client, rules, true), ["content-type"]);
+        assert_eq!(sent(&client, rules, false), ["content-type"]);
     }
 
     #[test]
@@ -156,9 +167,9 @@ mod tests {
         assert!(asks("keep-alive, Upgrade", "WebSocket"));
         assert!(!asks("keep-alive", "websocket") && !asks("upgrade, http2-settings", "h2c"));
         let changes = HeaderChanges::default();
-        let rules = RequestRules { changes: &changes, identity: false, upgrade: true };
+        let rules = RequestRules { changes: &changes, identity: false, upgrade: true, credentials: true };
         let client = [("connection", "upgrade, x-private"), ("upgrade", "websocket"), ("x-private", "1")];
-        assert_eq!(sent(&client, rules, false), ["upgrade", "connection"]);
+        assert_eq!(sent(&client, rules, true), ["upgrade", "connection"]);
     }
 
     #[test]
@@ -170,9 +181,53 @@ mod tests {
             ],
             remove: vec![HeaderName::from_static("x-debug")],
         };
-        let rules = RequestRules { changes: &changes, identity: false, upgrade: false };
+        let rules = RequestRules { changes: &changes, identity: false, upgrade: false, credentials: true };
         let client = [("x-team", "blue"), ("x-debug", "1"), ("accept", "*/*")];
-        assert_eq!(sent(&client, rules, false), ["accept", "x-team"]);
+        assert_eq!(sent(&client, rules, true), ["accept", "x-team"]);
+        let nominating = [("connection", "x-team, x-debug"), ("x-team", "blue"), ("accept", "*/*")];
+        assert_eq!(
+            sent(&nominating, rules, true),
+            ["accept", "x-team"],
+            "what a hook set cannot be stripped"
+        );
+    }
+
+    #[test]
+    fn no_credential_passes_where_none_may() {
+        let client = [
+            ("authorization", "Bearer client"),
+            ("proxy-authorization", "Basic client"),
+            ("x-api-key", "client"),
+            ("x-goog-api-key", "client"),
+            ("api-key", "client"),
+            ("ocp-apim-subscription-key", "client"),
+            ("cookie", "session=client"),
+            ("openai-organization", "org-client"),
+            ("openai-project", "proj-client"),
+            ("openai-beta", "assistants=v2"),
+            ("anthropic-version", "2023-06-01"),
+        ];
+        let changes = HeaderChanges::default();
+        let rules = RequestRules { changes: &changes, identity: false, upgrade: false, credentials: true };
+        assert_eq!(sent(&client, rules, false), ["openai-beta", "anthropic-version"]);
+        assert_eq!(
+            sent(&client, rules, true).len(),
+            client.len() - 1,
+            "proxy-authorization was for the gateway"
+        );
+    }
+
+    #[test]
+    fn a_length_that_is_told_twice_is_told_once() {
+        for told in [["2", "2"].as_slice(), &["2, 2"], &["2,2", "2"], &["2"]] {
+            let mut answer = HeaderMap::new();
+            for value in told {
+                answer.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            strip_answer(&mut answer);
+            let left: Vec<_> = answer.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(left, ["2"], "{told:?}");
+        }
     }
 
     #[test]

@@ -25,11 +25,28 @@ pub(super) struct Gathered {
     inner: Stream,
     holding: AtomicBool,
     held: BytesMut,
+    /// Bytes came since the last request began.
+    heard: AtomicBool,
 }
 
 impl Gathered {
     pub(super) fn new(inner: Stream) -> Self {
-        Self { inner, holding: AtomicBool::new(false), held: BytesMut::new() }
+        Self { inner, holding: AtomicBool::new(false), held: BytesMut::new(), heard: AtomicBool::new(false) }
+    }
+
+    /// A request begins on a stream that may be one of these.
+    pub(super) fn begin(stream: &Stream) {
+        if let Some(gathered) = (**stream).as_any().downcast_ref::<Self>() {
+            gathered.heard.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a byte came since the last request began. Of a stream that is none of these nothing is known.
+    pub(super) fn heard(stream: &Stream) -> bool {
+        (**stream)
+            .as_any()
+            .downcast_ref::<Self>()
+            .is_none_or(|gathered| gathered.heard.load(Ordering::Relaxed))
     }
 
     /// Switches holding on or off for a stream that may be one of these. What is held then goes out with the
@@ -94,7 +111,13 @@ impl AsyncWrite for Gathered {
 
 impl AsyncRead for Gathered {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            *this.heard.get_mut() = true;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -5,22 +5,29 @@
 
 mod attempt;
 mod breaker;
+mod connections;
+mod credentials;
 mod echo;
 mod exchange;
 mod fields;
 mod gather;
+mod head;
+mod health;
 mod idle;
+mod network;
 mod patience;
 mod peers;
 mod remote;
+mod settlement;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use attempt::AttemptError;
-pub use exchange::{Exchange, Length, Outgoing};
+pub use exchange::Exchange;
 pub use fields::{RequestRules, asks_for_web_socket, is_hop_by_hop, strip_agreement, strip_answer};
+pub use head::{Length, Outgoing};
 pub use patience::in_time;
 
 use crate::config;
@@ -48,8 +55,9 @@ impl Upstream {
         let kind = match &settings.kind {
             config::UpstreamKind::Echo => Kind::Echo(Arc::new(metrics.upstream(&settings.name))),
             config::UpstreamKind::OpenAi(remote) => {
-                let remote = Remote::new((**remote).clone(), metrics.upstream(&settings.name))
-                    .map_err(|error| format!("upstream '{}': {error}", settings.name))?;
+                let remote =
+                    Remote::new(&settings.name, (**remote).clone(), metrics.upstream(&settings.name))
+                        .map_err(|error| format!("upstream '{}': {error}", settings.name))?;
                 Kind::Remote(Arc::new(remote))
             }
         };
@@ -65,15 +73,11 @@ impl Upstream {
         matches!(self.kind, Kind::Echo(_))
     }
 
-    /// Sends a whole request and waits for the answer's head. Whether the answer is a success is the
-    /// caller's to say, by [`Self::succeeded`] or [`Self::failed`].
+    /// Sends a whole request and waits for the answer's head.
     pub async fn send(&self, request: Outgoing<'_>, body: &Bytes) -> Result<Exchange, AttemptError> {
         match &self.kind {
             Kind::Echo(metrics) => Ok(echo::exchange(request, body, metrics.clone())),
-            Kind::Remote(remote) => {
-                remote.admit()?;
-                remote.send(request, body).await
-            }
+            Kind::Remote(remote) => remote.send(request, body).await,
         }
     }
 
@@ -81,24 +85,7 @@ impl Upstream {
     pub async fn open(&self, request: Outgoing<'_>) -> Result<Exchange, AttemptError> {
         match &self.kind {
             Kind::Echo(metrics) => Ok(echo::exchange(request, &Bytes::new(), metrics.clone())),
-            Kind::Remote(remote) => {
-                remote.admit()?;
-                remote.open(request).await
-            }
-        }
-    }
-
-    /// An attempt brought an answer: the row of failures ends.
-    pub fn succeeded(&self) {
-        if let Kind::Remote(remote) = &self.kind {
-            remote.succeeded();
-        }
-    }
-
-    /// An attempt failed in a way that speaks against the upstream's health.
-    pub fn failed(&self) {
-        if let Kind::Remote(remote) = &self.kind {
-            remote.failed();
+            Kind::Remote(remote) => remote.open(request).await,
         }
     }
 }

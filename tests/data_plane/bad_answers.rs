@@ -49,6 +49,20 @@ async fn an_answer_of_two_lengths_is_read_as_chunks_and_told_as_one() {
 }
 
 #[tokio::test]
+async fn a_length_that_is_told_twice_reaches_the_client_once() {
+    for lengths in ["content-length: 2\r\ncontent-length: 2", "content-length: 2, 2"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{lengths}\r\n\r\n{{}}");
+        let (_upstream, gateway) = peers(Upstream::answering(Answer::raw(answer)).await).await;
+        let mut client = gateway.connect().await;
+        for request in [Request::chat(HELLO), Request::get("/v1/files"), Request::chat(HELLO)] {
+            let answer = client.ask(&request).await;
+            assert_eq!((answer.status(), answer.text()), (200, "{}".to_owned()), "{lengths}");
+            assert_eq!(answer.head.all("content-length"), ["2"], "{lengths}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_of_no_sense_is_an_error_of_the_upstream() {
     for answer in [
         Answer::raw("nonsense\r\n\r\n"),

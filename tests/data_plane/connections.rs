@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::assert_closed;
 use crate::harness::{Answer, End, Gateway, HELLO, Request, Upstream, event};
+use crate::{assert_closed, assert_refused};
 
 #[tokio::test]
 async fn one_connection_on_each_side_serves_many_requests() {
@@ -119,6 +119,87 @@ async fn a_pooled_connection_that_dies_under_a_request_costs_nothing() {
             assert_eq!(gateway.access(&answer).await["attempts"], 1);
         }
         assert_eq!((upstream.connections() - before.0, upstream.received().len() - before.1), (2, 3));
+    }
+}
+
+/// A POST that is passed through, in chunks or with a length.
+fn upload(body: &str, chunked: bool) -> Request {
+    if !chunked {
+        return Request::post("/v1/files", body);
+    }
+    let body = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    Request::post("/v1/files", body).field("transfer-encoding", "chunked")
+}
+
+/// An upstream whose first connection is reused for a second request, and then goes as `ending` says.
+async fn dies_under_the_second(ending: Answer) -> Upstream {
+    Upstream::scripted(move |request| match request.number {
+        1 => ending.clone(),
+        _ => Answer::hello(),
+    })
+    .await
+}
+
+const ONCE: &str = "[[route]]\nmodel = \"*\"\nupstreams = [\"up\"]\nretry = { attempts = 1 }\n";
+
+#[tokio::test]
+async fn an_upload_whose_pooled_connection_had_died_is_sent_again_whole() {
+    for chunked in [false, true] {
+        let upstream = dies_under_the_second(Answer::raw("").then_reset()).await;
+        let gateway = Gateway::start(&upstream.entry("up", "")).await;
+        let body = "x".repeat(60 << 10);
+        for _ in 0..2 {
+            assert_eq!(gateway.ask(&upload(&body, chunked)).await.status(), 200);
+        }
+        let received = upstream.received();
+        assert_eq!((received.len(), upstream.connections()), (3, 2));
+        assert!(received.iter().all(|request| request.text() == body), "chunked: {chunked}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_that_may_have_been_worked_on() {
+    let late = Answer::raw("").pause(Duration::from_millis(400)).then_reset();
+    let begun = Answer::raw("HTTP/1.1 200").then_reset();
+    for ending in [late, begun] {
+        for request in [Request::chat(HELLO), upload("{}", false)] {
+            let upstream = dies_under_the_second(ending.clone()).await;
+            let gateway = Gateway::start(&[&upstream.entry("up", ""), ONCE].concat()).await;
+            assert_eq!(gateway.ask(&request).await.status(), 200);
+            assert_refused(&gateway.ask(&request).await, 502, "upstream_failed");
+            assert_eq!(upstream.received().len(), 2, "{ending:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_that_dies_is_no_reason_to_send_again() {
+    let upstream = Upstream::answering(Answer::raw("").then_reset()).await;
+    let gateway = Gateway::start(&[&upstream.entry("up", ""), ONCE].concat()).await;
+    for (turn, request) in [Request::chat(HELLO), upload("{}", true)].iter().enumerate() {
+        assert_refused(&gateway.ask(request).await, 502, "upstream_failed");
+        assert_eq!(upstream.received().len(), turn + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_which_too_much_is_gone_is_not_sent_again() {
+    let upstream = dies_under_the_second(Answer::raw("").then_reset()).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    let request = upload(&"x".repeat(65 << 10), false);
+    assert_eq!(gateway.ask(&request).await.status(), 200);
+    assert_refused(&gateway.ask(&request).await, 502, "upstream_failed");
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upstream_that_wants_nothing_twice_gets_nothing_twice() {
+    for request in [Request::chat(HELLO), Request::get("/v1/files"), upload("{}", false)] {
+        let upstream = dies_under_the_second(Answer::raw("").then_reset()).await;
+        let gateway = Gateway::start(&[&upstream.entry("up", "resend = false"), ONCE].concat()).await;
+        assert_eq!(gateway.ask(&request).await.status(), 200);
+        assert_refused(&gateway.ask(&request).await, 502, "upstream_failed");
+        assert_eq!(upstream.received().len(), 2, "{request:?}");
     }
 }
 

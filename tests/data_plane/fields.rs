@@ -66,6 +66,55 @@ async fn a_configured_key_takes_the_place_of_the_clients() {
 }
 
 #[tokio::test]
+async fn beside_a_configured_key_no_credential_of_the_client_goes_upstream() {
+    let key = "api_key = { env = \"UP_KEY\" }";
+    let credentials = [
+        ("authorization", "Bearer secret"),
+        ("x-api-key", "secret"),
+        ("x-goog-api-key", "secret"),
+        ("api-key", "secret"),
+        ("cookie", "session=secret"),
+        ("openai-organization", "secret"),
+        ("openai-project", "secret"),
+    ];
+    for mut request in [
+        Request::chat(HELLO),
+        Request::get("/v1/models"),
+        Request::get("/v1/files"),
+        Request::get("/v1/realtime"),
+    ] {
+        if request.path == "/v1/realtime" {
+            let offered = "realtime, openai-insecure-api-key.secret";
+            request = request.field("connection", "upgrade").field("upgrade", "websocket");
+            request = request.field("sec-websocket-protocol", offered);
+        }
+        request.path.push_str("?limit=2&key=secret&api-key=secret");
+        for (name, value) in credentials {
+            request = request.field(name, value);
+        }
+        let received = sent_upstream(request, key).await;
+        let head = format!("{:?}", received.head);
+        assert!(!head.contains("secret"), "{head}");
+        assert_eq!(received.head.all("authorization"), ["Bearer sk-own"], "{head}");
+        assert_eq!(received.head.get("sec-websocket-protocol").unwrap_or("realtime"), "realtime");
+        if !received.path().contains("models") {
+            assert!(received.path().ends_with("?limit=2"), "{head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_models_takes_the_clients_key_to_the_first_upstream_alone() {
+    let list = || Upstream::answering(Answer::json(200, r#"{"object":"list","data":[]}"#));
+    let (first, second) = (list().await, list().await);
+    let gateway = Gateway::start(&[first.entry("first", ""), second.entry("second", "")].concat()).await;
+    let request = Request::get("/v1/models").field("authorization", "Bearer mine").field("cookie", "a=b");
+    assert_eq!(gateway.ask(&request).await.status(), 200);
+    assert_eq!(first.only().head.get("authorization"), Some("Bearer mine"));
+    assert_eq!((second.only().head.get("authorization"), second.only().head.get("cookie")), (None, None));
+}
+
+#[tokio::test]
 async fn configured_fields_are_set_on_every_request() {
     let request = Request::chat(HELLO).field("x-team", "client");
     let received = sent_upstream(request, "headers = { x-team = \"platform\", api-key = \"k\" }").await;

@@ -287,3 +287,126 @@ async fn an_http2_upstream_that_refuses_a_stream_is_asked_again() {
     call.json("{}").await;
     assert_eq!(client.answer().await.status(), 200);
 }
+
+const ONCE: &str = "[[route]]\nmodel = \"*\"\nupstreams = [\"up\"]\nretry = { attempts = 1 }\n";
+
+/// Begins a chat on a client connection of its own.
+async fn begin(gateway: &Gateway, body: &str) -> tokio::task::JoinHandle<harness::Message> {
+    let mut client = gateway.connect().await;
+    let request = Request::chat(body);
+    tokio::spawn(async move { client.ask(&request).await })
+}
+
+#[tokio::test]
+async fn an_upstream_connection_without_room_takes_no_new_request_and_what_waited_goes_elsewhere() {
+    const NEIGHBOURS: usize = 5;
+    let mut upstream = Upstream::start(None).await;
+    let config = [h2c(&upstream).as_str(), "chunk_timeout = \"300ms\"\n", ONCE].concat();
+    let gateway = Gateway::start(&config).await;
+    let large = format!(r#"{{"model":"m","x":"{}"}}"#, "y".repeat(200 << 10));
+    let stuck = begin(&gateway, &large).await;
+    // Nothing of them is read, so the connection's window stays shut.
+    let mut held = vec![upstream.call().await];
+    let mut neighbours = Vec::new();
+    for _ in 0..NEIGHBOURS {
+        neighbours.push(begin(&gateway, HELLO).await);
+        held.push(upstream.call().await);
+    }
+    assert_eq!(upstream.connections(), 1);
+    for _ in 0..NEIGHBOURS {
+        let mut call = upstream.call().await;
+        assert_eq!(call.body().await, HELLO.as_bytes());
+        call.json("{}").await;
+    }
+    for neighbour in neighbours {
+        assert_eq!(neighbour.await.unwrap().status(), 200);
+    }
+    assert_eq!(stuck.await.unwrap().status(), 504);
+    let later = begin(&gateway, HELLO).await;
+    let mut call = upstream.call().await;
+    assert_eq!(call.body().await, HELLO.as_bytes());
+    call.json("{}").await;
+    assert_eq!(later.await.unwrap().status(), 200);
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [head.as_slice(), payload].concat()
+}
+
+/// One HTTP/2 connection of an upstream that answers its first request, then `batch` of them at once. A request with
+/// `bad` in it gets a header that cannot be decoded, which ends the connection for all.
+async fn answer_badly(
+    mut io: tokio::net::TcpStream,
+    batch: usize,
+    whole: tokio::sync::mpsc::UnboundedSender<()>,
+) -> std::io::Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    io.read_exact(&mut [0; 24]).await?;
+    io.write_all(&frame(SETTINGS, 0, 0, b"")).await?;
+    let (mut waiting, mut bad, mut due) = (Vec::new(), None, 1);
+    loop {
+        let mut head = [0; 9];
+        io.read_exact(&mut head).await?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        io.read_exact(&mut payload).await?;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        if (head[3], head[4]) == (SETTINGS, 0) {
+            io.write_all(&frame(SETTINGS, 1, 0, b"")).await?;
+        }
+        if head[3] != DATA {
+            continue;
+        }
+        if String::from_utf8_lossy(&payload).contains("bad") {
+            bad = Some(stream);
+        }
+        if head[4] & 1 == 0 {
+            continue;
+        }
+        waiting.push(stream);
+        let _ = whole.send(());
+        if waiting.len() < due {
+            continue;
+        }
+        due = batch;
+        if let Some(bad) = bad {
+            io.write_all(&frame(HEADERS, 4, bad, &[0x80])).await?;
+        }
+        for stream in waiting.drain(..) {
+            let answer = [frame(HEADERS, 4, stream, &[0x88]), frame(DATA, 1, stream, b"{}")].concat();
+            io.write_all(&answer).await?;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_its_connection_does_not_end_the_requests_beside_it() {
+    const NEIGHBOURS: usize = 5;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, mut whole) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut batch = NEIGHBOURS + 1;
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(answer_badly(stream, batch, sender.clone()));
+            batch = 1;
+        }
+    });
+    let up = format!("[[upstream]]\nname = \"up\"\nbase_url = \"http://{address}/v1\"\nhttp2 = \"only\"\n");
+    let gateway = Gateway::start(&[&up, ONCE].concat()).await;
+    let mut asked = Vec::new();
+    for body in std::iter::once(HELLO).chain([HELLO; NEIGHBOURS]) {
+        asked.push(begin(&gateway, body).await);
+        within("a whole request", whole.recv()).await.unwrap();
+    }
+    let bad = begin(&gateway, &HELLO.replace("hello", "bad")).await;
+    for (turn, asked) in asked.into_iter().enumerate() {
+        assert_eq!(asked.await.unwrap().status(), 200, "request {turn}");
+    }
+    assert_eq!(bad.await.unwrap().status(), 502);
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::assert_refused;
-use crate::harness::{Answer, End, Gateway, HELLO, Message, Request, Upstream, event};
+use crate::harness::{Answer, End, Gateway, HELLO, Message, Request, Upstream, event, within};
 
 /// A route of every model to `upstreams`.
 fn route(upstreams: &str, retry: &str) -> String {
@@ -265,28 +265,89 @@ async fn a_timeout_goes_to_the_next_upstream() {
 }
 
 #[tokio::test]
-async fn a_failing_upstream_is_left_in_peace_and_asked_again_later() {
-    let upstream = Upstream::in_turn(vec![error(500), error(500), Answer::hello()]).await;
-    let breaker = "breaker = { failures = 2, open_for = \"400ms\" }";
+async fn a_failing_upstream_without_an_alternative_is_asked_at_a_bounded_rate() {
+    let upstream = Upstream::answering(error(503)).await;
+    let breaker = "breaker = { failures = 2, open_for = \"1h\" }";
     let gateway =
         Gateway::start(&[upstream.entry("up", breaker), route("\"up\"", "attempts = 1")].concat()).await;
     for _ in 0..2 {
-        assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 500);
+        assert_eq!(gateway.ask(&Request::chat(HELLO)).await.json()["error"]["message"], "e503");
     }
-    let refused = gateway.ask(&Request::chat(HELLO)).await;
-    assert_refused(&refused, 503, "upstream_failed");
-    assert_eq!(refused.get("retry-after"), Some("1"));
-    assert_refused(&gateway.ask(&Request::get("/v1/files")).await, 503, "upstream_failed");
-    assert_eq!(upstream.received().len(), 2, "it is not asked");
-    while gateway.ask(&Request::get("/v1/files")).await.status() != 200 {}
-    for _ in 0..3 {
+    let opened = Instant::now();
+    let hello = Request::chat(HELLO);
+    let asked = (0..40).map(|_| gateway.ask(&hello));
+    let answers = futures_util::future::join_all(asked).await;
+    let most = 1 + opened.elapsed().as_millis() / 250;
+    let (passed, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.json()["error"]["message"] == "e503");
+    assert!(passed.len() as u128 <= most && !refused.is_empty(), "{} of 40, at most {most}", passed.len());
+    for answer in &refused {
+        assert_refused(answer, 503, "upstream_failed");
+        assert_eq!(answer.get("retry-after"), Some("1"));
+    }
+    assert_eq!(upstream.received().len(), 2 + passed.len(), "what is refused is not asked");
+    assert_eq!(gateway.metric("hookway_upstream_breaker_state", &[("upstream", "up")]).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_failing_upstream_that_answers_again_is_soon_open_to_all() {
+    let upstream = Upstream::in_turn(vec![error(503), error(502), Answer::hello()]).await;
+    let breaker = "breaker = { failures = 2, open_for = \"1h\" }";
+    let gateway =
+        Gateway::start(&[upstream.entry("up", breaker), route("\"up\"", "attempts = 1")].concat()).await;
+    for _ in 0..2 {
+        assert!(gateway.ask(&Request::chat(HELLO)).await.status() >= 502);
+    }
+    within("an attempt of last resort", async {
+        while gateway.ask(&Request::chat(HELLO)).await.status() != 200 {}
+    })
+    .await;
+    for _ in 0..5 {
         assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
+    }
+    assert_eq!(gateway.metric("hookway_upstream_breaker_state", &[("upstream", "up")]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_failing_model_leaves_the_others_of_its_upstream_alone() {
+    for status in [500, 503] {
+        let upstream = Upstream::scripted(move |request| {
+            let is_bad = request.text().contains("bad");
+            if is_bad { error(status) } else { Answer::json(200, r#"{"object":"list","data":[]}"#) }
+        })
+        .await;
+        let breaker = "breaker = { failures = 2, open_for = \"1h\" }";
+        let gateway =
+            Gateway::start(&[upstream.entry("up", breaker), route("\"up\"", "attempts = 1")].concat()).await;
+        for _ in 0..5 {
+            let answer = gateway.ask(&Request::chat(HELLO.replace("\"m\"", "\"bad\""))).await;
+            assert!(answer.status() == status, "{answer:?}");
+        }
+        for request in [Request::chat(HELLO), Request::get("/v1/files"), Request::get("/v1/models")] {
+            assert_eq!(gateway.ask(&request).await.status(), 200, "{request:?} beside {status}s");
+        }
     }
 }
 
 #[tokio::test]
+async fn plain_500s_never_open_a_breaker() {
+    let upstream = Upstream::answering(error(500)).await;
+    let live = Upstream::answering(Answer::hello()).await;
+    let config = [
+        upstream.entry("up", "breaker = { failures = 1, open_for = \"1h\" }"),
+        live.entry("live", ""),
+        route("\"up\", \"live\"", "attempts = 1"),
+    ];
+    let gateway = Gateway::start(&config.concat()).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
+    }
+    assert_eq!(upstream.received().len(), 3);
+}
+
+#[tokio::test]
 async fn an_upstream_left_in_peace_is_passed_over_at_once() {
-    let failing = Upstream::answering(error(500)).await;
+    let failing = Upstream::answering(error(503)).await;
     let live = Upstream::answering(Answer::hello()).await;
     let config = [
         failing.entry("failing", "breaker = { failures = 1, open_for = \"1h\" }"),
@@ -298,6 +359,83 @@ async fn an_upstream_left_in_peace_is_passed_over_at_once() {
         assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
     }
     assert_eq!((failing.received().len(), live.received().len()), (1, 3));
+}
+
+#[tokio::test]
+async fn answers_that_break_off_open_the_breaker_as_failed_attempts_do() {
+    let half = Answer::head(200, &[("content-length", "99")]).send("half").then_reset();
+    let failing = Upstream::answering(half).await;
+    let live = Upstream::answering(Answer::hello()).await;
+    let config = [
+        failing.entry("failing", "breaker = { failures = 2, open_for = \"1h\" }"),
+        live.entry("live", ""),
+        route("\"failing\", \"live\"", "attempts = 1"),
+    ];
+    let gateway = Gateway::start(&config.concat()).await;
+    for _ in 0..2 {
+        let mut client = gateway.connect().await;
+        client.send(Request::chat(HELLO).bytes()).await;
+        let head = client.head().await;
+        assert!(client.body(&head).await.is_err());
+    }
+    assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200);
+    assert_eq!((failing.received().len(), live.received().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_list_of_models_that_succeeds_closes_the_breaker_for_all_without_a_model() {
+    let upstream = Upstream::scripted(|request| match request.number {
+        0 => error(503),
+        _ => Answer::json(200, r#"{"object":"list","data":[]}"#),
+    })
+    .await;
+    let gateway =
+        Gateway::start(&upstream.entry("up", "breaker = { failures = 1, open_for = \"1h\" }")).await;
+    assert_eq!(gateway.ask(&Request::get("/v1/files")).await.status(), 503);
+    within("an attempt of last resort", async {
+        while gateway.ask(&Request::get("/v1/models")).await.status() != 200 {}
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(&Request::get("/v1/files")).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_fails_no_upstream() {
+    let upstream = Upstream::answering(Answer::json(200, "{}")).await;
+    let gateway = Gateway::start(&upstream.entry("up", "first_byte_timeout = \"100ms\"")).await;
+    let mut client = gateway.connect().await;
+    client.send(Request::new("POST", "/v1/files").field("content-length", "10").head_bytes()).await;
+    client.send("begin").await;
+    let early = tokio::time::timeout(Duration::from_millis(400), client.try_head()).await;
+    assert!(early.is_err(), "the upstream does not owe an answer yet: {early:?}");
+    client.send("-ends").await;
+    assert_eq!(client.answer().await.status(), 200);
+    assert_eq!(upstream.only().text(), "begin-ends");
+}
+
+#[tokio::test]
+async fn a_large_body_may_take_longer_than_the_longest_pause() {
+    const BODY: usize = 32 << 20;
+    let mut upstream = Upstream::by_hand().await;
+    let config = [upstream.entry("up", "chunk_timeout = \"1s\""), route("\"up\"", "attempts = 1")].concat();
+    let gateway = Gateway::start(&config).await;
+    let body = format!(r#"{{"model":"m","x":"{}"}}"#, "y".repeat(BODY));
+    let length = body.len();
+    let mut client = gateway.connect().await;
+    let asking = tokio::spawn(async move { client.ask(&Request::chat(body)).await });
+    let mut call = upstream.call().await;
+    let mut left = length;
+    while left > 0 {
+        // The upstream is slow, and always takes something.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let part = left.min(256 << 10);
+        call.wire.exactly(part).await.expect("the upload goes on");
+        left -= part;
+    }
+    call.answer(Answer::json(200, "{}")).await;
+    assert_eq!(asking.await.unwrap().status(), 200);
 }
 
 #[tokio::test]
