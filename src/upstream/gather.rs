@@ -3,21 +3,26 @@
 //! Pingora flushes a request's head before its body is written. That costs a system call per request, and
 //! wakes the upstream for half a request. A [`Gathered`] stream holds the head back while it is told to, and
 //! sends it together with what follows.
+//!
+//! What comes back is looked at in passing: whether there was any, and whether it is framed as it has to be.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use http::Method;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::Framing;
 
 /// A connection to an upstream that can hold back what is written to it.
 #[derive(Debug)]
@@ -27,16 +32,33 @@ pub(super) struct Gathered {
     held: BytesMut,
     /// Bytes came since the last request began.
     heard: AtomicBool,
+    /// A request began and nothing was read since; one of the constants below.
+    begun: AtomicU8,
+    framing: Option<Framing>,
 }
+
+const NO_REQUEST: u8 = 0;
+const REQUEST: u8 = 1;
+/// Its answer has no body.
+const HEAD_REQUEST: u8 = 2;
 
 impl Gathered {
     pub(super) fn new(inner: Stream) -> Self {
-        Self { inner, holding: AtomicBool::new(false), held: BytesMut::new(), heard: AtomicBool::new(false) }
+        Self {
+            inner,
+            holding: AtomicBool::new(false),
+            held: BytesMut::new(),
+            heard: AtomicBool::new(false),
+            begun: AtomicU8::new(NO_REQUEST),
+            framing: None,
+        }
     }
 
     /// A request begins on a stream that may be one of these.
-    pub(super) fn begin(stream: &Stream) {
+    pub(super) fn begin(stream: &Stream, method: &Method) {
         if let Some(gathered) = (**stream).as_any().downcast_ref::<Self>() {
+            let begun = if *method == Method::HEAD { HEAD_REQUEST } else { REQUEST };
+            gathered.begun.store(begun, Ordering::Relaxed);
             gathered.heard.store(false, Ordering::Relaxed);
         }
     }
@@ -55,6 +77,17 @@ impl Gathered {
         if let Some(gathered) = (**stream).as_any().downcast_ref::<Self>() {
             gathered.holding.store(holding, Ordering::Relaxed);
         }
+    }
+
+    /// What was read of an answer. One that is framed wrongly ends here, as a connection that breaks does.
+    fn look(&mut self, read: &[u8]) -> io::Result<()> {
+        let begun = std::mem::replace(self.begun.get_mut(), NO_REQUEST);
+        if begun != NO_REQUEST {
+            self.framing = Some(Framing::new(begun == HEAD_REQUEST));
+        }
+        *self.heard.get_mut() |= !read.is_empty();
+        let looked = self.framing.as_mut().map_or(Ok(()), |framing| framing.look(read));
+        looked.map_err(|misread| io::Error::new(io::ErrorKind::InvalidData, misread))
     }
 
     fn is_holding(&self) -> bool {
@@ -114,10 +147,7 @@ impl AsyncRead for Gathered {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            *this.heard.get_mut() = true;
-        }
-        Poll::Ready(Ok(()))
+        Poll::Ready(this.look(&buf.filled()[before..]))
     }
 }
 

@@ -10,6 +10,7 @@ mod credentials;
 mod echo;
 mod exchange;
 mod fields;
+mod framing;
 mod gather;
 mod head;
 mod health;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_http::ResponseHeader;
 use tokio::time::Instant;
@@ -128,7 +128,7 @@ impl Network {
         let header = header.map_err(|error| self.settlement.unsendable(error))?;
         self.begin_write()?;
         self.first_write = Some(Instant::now());
-        self.begin(body_follows);
+        self.begin(request.method, body_follows);
         let wait = self.remote.settings.chunk_timeout;
         let written = in_time(|| wait, self.connected.session.write_request_header(Box::new(header))).await;
         self.hold(false);
@@ -307,9 +307,9 @@ impl Network {
     }
 
     /// A request begins on this connection.
-    fn begin(&self, holding: bool) {
+    fn begin(&self, method: &Method, holding: bool) {
         if let HttpSession::H1(session) = &self.connected.session {
-            Gathered::begin(session.stream());
+            Gathered::begin(session.stream(), method);
         }
         self.hold(holding);
     }

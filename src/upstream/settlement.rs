@@ -68,7 +68,9 @@ impl Settlement {
             self.health = Outcome::Failed;
         } else if status == StatusCode::SWITCHING_PROTOCOLS {
             // How a tunnel ends is its two ends' matter.
-            self.pass.take().into_iter().for_each(|pass| pass.settle(Outcome::Succeeded));
+            if let Some(pass) = self.pass.take() {
+                pass.settle(Outcome::Succeeded);
+            }
         } else if let Some(pass) = &self.pass {
             pass.answered();
         }

@@ -63,6 +63,36 @@ async fn a_length_that_is_told_twice_reaches_the_client_once() {
 }
 
 #[tokio::test]
+async fn chunks_without_a_size_are_a_break_and_no_whole_answer() {
+    for body in ["\r\n{}\r\n0\r\n\r\n", "2\r\n{}\r\n\r\n", "2\n{}\n0\n\n"] {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+        let at_once = Answer::raw(format!("{head}{body}"));
+        let later = Answer::raw(head).pause(std::time::Duration::from_millis(50)).send(body);
+        for answer in [at_once, later] {
+            let (_upstream, gateway) = peers(Upstream::answering(answer.then_stall()).await).await;
+            for request in [Request::chat(HELLO), Request::get("/v1/files")] {
+                let mut client = gateway.connect().await;
+                client.send(request.bytes()).await;
+                let head = client.head().await;
+                let broke = head.status() == 502 || client.body(&head).await.is_err();
+                assert!(broke, "{body:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coding_below_the_chunks_is_an_error_of_the_upstream() {
+    for coding in ["gzip", "gzip, chunked"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+        let (_upstream, gateway) = peers(Upstream::answering(Answer::raw(answer).then_close()).await).await;
+        for request in [Request::chat(HELLO), Request::get("/v1/files")] {
+            assert_refused(&gateway.ask(&request).await, 502, "upstream_failed");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_of_no_sense_is_an_error_of_the_upstream() {
     for answer in [
         Answer::raw("nonsense\r\n\r\n"),
