@@ -56,6 +56,21 @@ def to_json(value):
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
+def from_json(data):
+    """The value of JSON text. An integer longer than Python reads (4,300 digits) is a float."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return json.loads(data, parse_int=integer)
+
+
+def integer(digits):
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
 def frame(kind, ident=0, flags=0, code=0, meta=b"", body=b""):
     flags |= BODY if body else 0
     return b"".join((HEADER.pack(len(meta) + len(body), ident, kind, flags, code, len(meta)), meta, body))
@@ -81,7 +96,7 @@ class Call:
     def meta(self):
         """Everything the gateway told, as a dict; parsed when first asked for."""
         if not isinstance(self._meta, dict):
-            self._meta = json.loads(self._meta)
+            self._meta = from_json(self._meta)
         return self._meta
 
     request_id = property(lambda self: self.meta["requestId"])
@@ -100,7 +115,7 @@ class Call:
 
     def json(self):
         """The request body; parsed at each call, so keep the result."""
-        return json.loads(self.body)
+        return from_json(self.body)
 
     # Verdicts. Those that let the request go on take headers={"name": "value or None to remove"}, model=, upstream=
     # (where to route it) and metadata={} (notes for later plugins and the record).
@@ -228,7 +243,7 @@ class Plugin:
                 if flags & END:
                     self._start(Call(ident, code, meta, body))
                 else:
-                    self._arriving[ident] = [code, json.loads(meta), [body], len(body), CREDIT_BYTES]
+                    self._arriving[ident] = [code, from_json(meta), [body], len(body), CREDIT_BYTES]
             elif kind == DATA and ident in self._arriving:
                 self._part(ident, flags, body)
             elif kind == CANCEL or kind == ERROR and ident:

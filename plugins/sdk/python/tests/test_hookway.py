@@ -197,6 +197,15 @@ class Serving(unittest.TestCase):
             self.assertEqual(gateway.ask(3), (None, b""))
         self.assertEqual(ran, ["r1", "r3"])
 
+    def test_a_body_with_a_number_longer_than_python_reads_is_read(self):
+        body = b'{"seed":%s,"n":3}' % (b"9" * 5_000)
+        self.assertEqual(hookway.Call(1, 1, b"{}", body).json(), {"seed": float("inf"), "n": 3})
+        self.assertIsInstance(hookway.Call(1, 1, b"{}", body).json()["n"], int)
+        pointers = b'{"pointers":{"/seed":%s}}' % (b"9" * 5_000)
+        self.assertEqual(hookway.Call(1, 1, pointers, b"").pointers, {"/seed": float("inf")})
+        with self.assertRaises(ValueError):
+            hookway.Call(1, 1, b"{}", b"{").json()
+
     def test_text_that_utf_8_cannot_hold_stays_escaped(self):
         self.assertEqual(hookway.to_json({"a": "\u00e9"}), '{"a":"\u00e9"}'.encode())
         self.assertEqual(hookway.to_json({"a": "\ud83d"}), b'{"a":"\\ud83d"}')
