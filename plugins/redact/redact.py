@@ -1,12 +1,16 @@
-"""Masks e-mail addresses, phone numbers and payment card numbers in the messages of a chat.
+"""Masks e-mail addresses, phone numbers and payment card numbers in a chat request.
 
 Most requests hold none, so the raw bytes are searched before any JSON is parsed; an unsuspicious body costs one scan
 and goes on untouched. What is masked leaves as a JSON patch of those texts alone: everything else in the request,
 number forms and unknown fields included, stays as the client wrote it.
 """
 
+import json
+import re
+
 import hookway
 import sensitive
+import texts
 
 KINDS = ("email", "phone", "card")
 
@@ -14,6 +18,9 @@ KINDS = ("email", "phone", "card")
 DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(256))
 BETWEEN = bytes(byte for byte in range(256) if byte != ord('"') and not (byte < 128 and chr(byte).isalnum()))
 FEWEST_DIGITS = b"0" * sensitive.PHONE_DIGITS.start
+
+MOST_OPERATIONS = 1_000  # of one patch
+JSON_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*', re.DOTALL)
 
 
 class Masker:
@@ -35,21 +42,29 @@ class Masker:
         return (self.phone or self.card) and FEWEST_DIGITS in body.translate(DIGITS_TO_ZERO, BETWEEN)
 
     def operations(self, request):
-        """The JSON patch that masks the texts of a request's messages; empty if there is nothing to mask."""
-        messages = request.get("messages")
-        for index, message in enumerate(messages if isinstance(messages, list) else []):
-            content = message.get("content") if isinstance(message, dict) else None
-            at = f"/messages/{index}/content"
-            if isinstance(content, str):
-                yield from self.operation(at, content)
-            for part_index, part in enumerate(content if isinstance(content, list) else []):
-                if isinstance(part, dict) and isinstance(part.get("text"), str):
-                    yield from self.operation(f"{at}/{part_index}/text", part["text"])
+        """The JSON patch that masks the texts of a request; empty if there is nothing to mask."""
+        masked = [(path, new) for path, text in texts.of(request) if (new := self.masked(path, text)) != text]
+        if len(masked) > MOST_OPERATIONS:
+            for (*above, last), text in masked:
+                at(request, above)[last] = text
+            masked = [((key,), request[key]) for key in dict.fromkeys(path[0] for path, _ in masked)]
+        return [{"op": "replace", "path": pointer(path), "value": value} for path, value in masked]
 
-    def operation(self, path, text):
-        masked = self.mask(text)
-        if masked != text:
-            yield {"op": "replace", "path": path, "value": masked}
+    def masked(self, path, text):
+        return self.mask_json(text) if path[-1] == "arguments" else self.mask(text)
+
+    def mask_json(self, text):
+        """Arguments of a tool: JSON, which stays JSON. What is none is masked as any text."""
+        try:
+            json.loads(text, parse_int=str, parse_float=str)
+        except (ValueError, RecursionError):
+            return self.mask(text)
+        return JSON_STRING_OR_NUMBER.sub(self.mask_json_value, text)
+
+    def mask_json_value(self, match):
+        value = json.loads(match[0]) if match[0].startswith('"') else match[0]
+        masked = self.mask(value)
+        return match[0] if masked == value else json.dumps(masked)
 
     def mask(self, text):
         if self.email:
@@ -66,6 +81,17 @@ class Masker:
         return "".join(pieces) + text[after:] if pieces else text
 
 
+def pointer(path):
+    """RFC 6901."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
+def at(value, path):
+    for step in path:
+        value = value[step]
+    return value
+
+
 plugin = hookway.Plugin(version="0.1.0")
 masker = Masker()
 
@@ -80,7 +106,7 @@ def configure(config):
 def redact(call):
     if not masker.suspects(call.body):
         return call.proceed()
-    operations = list(masker.operations(call.json()))
+    operations = masker.operations(call.json())
     if not operations:
         return call.proceed()
     return call.json_patch(operations, metadata={"redacted": len(operations)})

@@ -83,31 +83,88 @@ class Requests(unittest.TestCase):
     def setUp(self):
         redact.configure({})
 
-    def test_only_texts_of_messages_are_patched_each_at_its_place(self):
+    def test_texts_are_patched_each_at_its_place(self):
         request = {
+            "model": "ada@example.com",
             "user": "ada@example.com",
+            "safety_identifier": "+49 30 1234567",
+            "metadata": {"a/b~c": "ada@example.com", "n": 1, "deep": [{"x": "bob@example.com"}]},
+            "prediction": {"type": "content", "content": [{"type": "text", "text": "eve@example.com"}]},
             "messages": [
                 {"role": "system", "content": "You are ada@example.com"},
-                {"role": "user", "content": "nothing here"},
-                {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": "{}"}}]},
-                {"role": "tool", "content": "4111111111111111"},
+                {"role": "user", "content": "nothing here", "name": "01711234567"},
+                {"role": "assistant", "content": None, "refusal": "no, ada@example.com", "tool_calls": None},
+                {"role": "tool", "content": "4111111111111111", "tool_call_id": "01711234567"},
                 {
                     "role": "user",
                     "content": [
-                        {"type": "image_url", "image_url": {"url": "https://ada@example.com/x.png"}},
+                        {"type": "image_url", "image_url": {"url": "https://ada@example.com/x.png"}, "text": None},
                         {"type": "text", "text": "ring +49 30 1234567"},
+                        "or +49 30 7654321",
+                        {"type": "tool_result", "content": [{"type": "text", "text": "ada@example.com"}]},
+                        7,
                     ],
                 },
             ],
         }
         self.assertEqual(
-            ask(request),
-            [
-                {"op": "replace", "path": "/messages/0/content", "value": "You are ***"},
-                {"op": "replace", "path": "/messages/3/content", "value": "***"},
-                {"op": "replace", "path": "/messages/4/content/1/text", "value": "ring ***"},
-            ],
+            {operation["path"]: operation["value"] for operation in ask(request)},
+            {
+                "/user": "***",
+                "/safety_identifier": "***",
+                "/metadata/a~1b~0c": "***",
+                "/metadata/deep/0/x": "***",
+                "/prediction/content/0/text": "***",
+                "/messages/0/content": "You are ***",
+                "/messages/1/name": "***",
+                "/messages/2/refusal": "no, ***",
+                "/messages/3/content": "***",
+                "/messages/4/content/1/text": "ring ***",
+                "/messages/4/content/2": "or ***",
+                "/messages/4/content/3/content/0/text": "***",
+            },
         )
+
+    def test_every_patch_lies_where_the_manifest_lets_it(self):
+        manifest = json.loads((PLUGINS / "redact" / "plugin.json").read_text())
+        allowed = manifest["hooks"]["onRequest"]["mutates"]
+        for key in ("messages", *redact.texts.OF_REQUEST, "metadata", "prediction"):
+            self.assertIn(f"/{key}", allowed)
+
+    def test_arguments_of_tools_stay_json(self):
+        for arguments, masked in (
+            ('{"to": "ada@example.com", "n": 1.50}', '{"to": "***", "n": 1.50}'),
+            ('{"to":"ada\\u0040example.com","ada@example.com":"\\"x"}', '{"to":"***","***":"\\"x"}'),
+            ('{"card": 4111111111111111}', '{"card": "***"}'),
+            ('{"n": %s, "to": "a@b.example"}' % ("7" * 5000), '{"n": %s, "to": "***"}' % ("7" * 5000)),
+            ("[" * 100_000, None),
+            ("not JSON: ada@example.com", "not JSON: ***"),
+        ):
+            for call in (
+                {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]},
+                {"function_call": {"arguments": arguments}},
+            ):
+                patch = ask({"messages": [{"role": "user", "content": "x@y.example"}, {"role": "assistant", **call}]})
+                self.assertEqual([op["value"] for op in patch[1:]], [masked] if masked else [], arguments[:50])
+
+    def test_numbers_of_any_size_are_no_error(self):
+        body = b'{"seed":%s,"messages":[{"content":"ada@example.com"}]}' % (b"9" * 5000)
+        self.assertEqual(ask(body), [{"op": "replace", "path": "/messages/0/content", "value": "***"}])
+
+    def test_more_texts_than_a_patch_has_operations_are_masked_together(self):
+        request = chat(*["ada@example.com"] * 1_500) | {"user": "ada@example.com", "seed": 1}
+        patch = ask(request)
+        self.assertEqual([operation["path"] for operation in patch], ["/user", "/messages"])
+        self.assertEqual({message["content"] for message in patch[1]["value"]}, {"***"})
+
+    def test_a_request_of_other_types_is_no_error(self):
+        odd = [None, 7, "a@b.example", [], {}, [None, 7, "x", [[]]], {"content": 7}]
+        for value in odd:
+            for key in ("messages", "metadata", "prediction", "user"):
+                ask({key: value, "x": "a@b.example"})
+            for key in ("content", "name", "tool_calls", "function_call", "refusal"):
+                ask({"messages": [{"role": "user", key: value}], "x": "a@b.example"})
+            ask({"messages": [{"tool_calls": [value, {"function": value, "custom": value}], "content": [value]}]})
 
     def test_a_request_with_nothing_to_mask_goes_on_untouched(self):
         for request in (chat("hello"), chat("2+2=4, mail me @home"), {"messages": "odd"}, {"messages": [1, None]}, {}):
