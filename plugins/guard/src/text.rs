@@ -4,30 +4,33 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Parts of a message that are data, not text: base64 would only cost time and match by accident.
+/// Parts of a message that are data, not text: base64 would only cost time and match by accident. Elsewhere these are
+/// names that a client chose, of a tool's parameters for one.
 const DATA: [&str; 3] = ["image_url", "input_audio", "file"];
+/// With `arbitrary_precision` serde_json hands a number over as an object with this key, the digits as text.
+const NUMBER: &str = "$serde_json::private::Number";
 
-/// Shows every string below `messages` to `see`, escapes resolved, until it says `true`. Returns whether it did.
-/// Keys are not shown. A fraction is, as it is written: with `arbitrary_precision` serde_json hands it over as text.
+/// Shows every string of the request but the model to `see`, escapes resolved, until it says `true`. Returns whether it
+/// did. Keys and numbers are not shown.
 pub(crate) fn any_text(body: &[u8], see: impl FnMut(&str) -> bool) -> Result<bool, serde_json::Error> {
-    let mut walk = Walk { see, found: false };
+    let mut walk = Walk { see, found: false, in_messages: false };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    Messages(&mut walk).deserialize(&mut deserializer)?;
+    Request(&mut walk).deserialize(&mut deserializer)?;
     Ok(walk.found)
 }
 
 struct Walk<F> {
     see: F,
     found: bool,
+    in_messages: bool,
 }
 
-/// The request: of its keys only `messages` matters, however often it is there.
-struct Messages<'a, F>(&'a mut Walk<F>);
+struct Request<'a, F>(&'a mut Walk<F>);
 
-/// A value somewhere below `messages`.
+/// A value somewhere in the request.
 struct Texts<'a, F>(&'a mut Walk<F>);
 
-impl<'de, F: FnMut(&str) -> bool> DeserializeSeed<'de> for Messages<'_, F> {
+impl<'de, F: FnMut(&str) -> bool> DeserializeSeed<'de> for Request<'_, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -35,7 +38,7 @@ impl<'de, F: FnMut(&str) -> bool> DeserializeSeed<'de> for Messages<'_, F> {
     }
 }
 
-impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Messages<'_, F> {
+impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Request<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,10 +47,11 @@ impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Messages<'_, F> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(Key)? {
-            if key == Named::Messages {
-                map.next_value_seed(Texts(self.0))?;
-            } else {
+            self.0.in_messages = key == Named::Messages;
+            if key == Named::Model {
                 map.next_value::<IgnoredAny>()?;
+            } else {
+                map.next_value_seed(Texts(self.0))?;
             }
         }
         Ok(())
@@ -81,7 +85,7 @@ impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Texts<'_, F> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(Key)? {
-            if key == Named::Data {
+            if key == Named::Number || key == Named::Data && self.0.in_messages {
                 map.next_value::<IgnoredAny>()?;
             } else {
                 map.next_value_seed(Texts(self.0))?;
@@ -115,7 +119,9 @@ impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Texts<'_, F> {
 #[derive(PartialEq)]
 enum Named {
     Messages,
+    Model,
     Data,
+    Number,
     Other,
 }
 
@@ -139,6 +145,8 @@ impl Visitor<'_> for Key {
     fn visit_str<E: Error>(self, key: &str) -> Result<Named, E> {
         Ok(match key {
             "messages" => Named::Messages,
+            "model" => Named::Model,
+            NUMBER => Named::Number,
             key if DATA.contains(&key) => Named::Data,
             _ => Named::Other,
         })
@@ -160,15 +168,37 @@ mod tests {
     }
 
     #[test]
-    fn every_text_of_every_message_is_seen_with_its_escapes_resolved() {
+    fn every_text_of_the_request_is_seen_with_its_escapes_resolved() {
         let body = r#"{"model":"m","n":1.5,"messages":[
-            {"role":"system","content":"a\u0062c"},
-            {"role":"user","content":[{"type":"text","text":"d"},{"type":"image_url","image_url":{"url":"data:"}}]},
+            {"role":"system","content":"a\u0062c","name":"n"},
+            {"role":"user","content":[{"type":"text","text":"d"},{"type":"image_url","image_url":{"url":"data:"}},"e"]},
             {"role":"assistant","content":null,"x":-1,"y":true,"tool_calls":[{"function":{"arguments":"{\"e\":1}"}}]}
-        ],"user":"no","\u006dessages":[{"content":"twice"}]}"#;
-        let expected =
-            ["system", "abc", "user", "text", "d", "image_url", "assistant", r#"{"e":1}"#, "twice"];
+        ],"user":"u","metadata":{"k":"v"},"tools":[{"function":{"parameters":{"file":{"description":"f"}}}}]}"#;
+        let expected = [
+            "system",
+            "abc",
+            "n",
+            "user",
+            "text",
+            "d",
+            "image_url",
+            "e",
+            "assistant",
+            r#"{"e":1}"#,
+            "u",
+            "v",
+            "f",
+        ];
         assert_eq!(texts(body), expected);
+    }
+
+    #[test]
+    fn numbers_of_any_size_and_deep_values_are_no_error_and_no_text() {
+        let digits = "9".repeat(5_000);
+        let deep = format!("{}\"deep\"{}", "[".repeat(126), "]".repeat(126));
+        let body =
+            format!(r#"{{"messages":[{{"content":"a","n":{digits}}}],"seed":-{digits}e9,"x":{deep}}}"#);
+        assert_eq!(texts(&body), ["a", "deep"]);
     }
 
     #[test]
