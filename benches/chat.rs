@@ -9,6 +9,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hookway::chat::{self, Pointers, Usage, answer, sse};
 use hookway::hook::Endpoint;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 const PROSE: &str = "The quick brown fox jumps over the lazy dog and keeps running through the forest. ";
@@ -34,6 +35,8 @@ fn bodies(criterion: &mut Criterion) {
             "peek",
             &(|body: &[u8]| drop(black_box(chat::peek(Endpoint::ChatCompletions, body)))) as &dyn Fn(&[u8]),
         ),
+        // What a reading costs that checks the grammar alone.
+        ("skim", &|body| drop(black_box(serde_json::from_slice::<IgnoredAny>(body)))),
         ("pointers", &|body| drop(black_box(pointers.extract(body)))),
     ] {
         let mut group = criterion.benchmark_group(name);
