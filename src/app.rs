@@ -21,7 +21,7 @@ use crate::edge::{self, Edge, Sockets};
 use crate::lifecycle::{By, Ground, Lifecycle, LifecycleError, Source};
 use crate::limits;
 use crate::logging;
-use crate::metrics::Metrics;
+use crate::metrics::{Lost, Metrics};
 use crate::package::Search;
 use crate::panics;
 use crate::plugin::launch::Launcher;
@@ -61,7 +61,7 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
     let Options { config, config_path, environment, upgrade } = options;
     let metrics = Arc::new(Metrics::new());
     panics::install(config.log.format, metrics.clone());
-    let _log = logging::init(&config.log)?;
+    let log = logging::init(&config.log)?;
     raise_descriptor_limit();
     let tls = tls_listener(config.listen.tls.as_ref())?;
     let bound =
@@ -89,6 +89,9 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
         data: data.handle().clone(),
         control: control.handle().clone(),
     };
+    let executions = ground.store.clone();
+    ground.metrics.watch_losses(Lost::Execution, move || executions.executions_lost());
+    ground.metrics.watch_losses(Lost::LogLine, log.lost_lines());
     let source = Source { path: config_path, environment };
     let ended = control.block_on(run(source, config, ground, bound, tls, token))?;
     // What still runs there are connections that were cut, and waits for peers that no longer matter.

@@ -26,9 +26,10 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Lines that found the queue full since the start.
-    pub fn lost_lines(&self) -> usize {
-        self.lost.dropped_lines()
+    /// Counts the lines that found the queue full since the start.
+    pub fn lost_lines(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let lost = self.lost.clone();
+        move || lost.dropped_lines() as u64
     }
 }
 

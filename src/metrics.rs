@@ -11,7 +11,7 @@ mod quantiles;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -22,7 +22,7 @@ use prometheus::{
 use families::Families;
 pub use handles::{HookCall, HookMetrics, HookSummary, InFlight, PluginMetrics, UpstreamMetrics};
 pub use labels::{
-    Asked, AttemptOutcome, BreakerState, Direction, HookOutcome, Outcome, ReloadOutcome, RestartReason,
+    Asked, AttemptOutcome, BreakerState, Direction, HookOutcome, Lost, Outcome, ReloadOutcome, RestartReason,
     SandboxLevel,
 };
 pub use quantiles::Quantiles;
@@ -64,6 +64,9 @@ pub struct Metrics {
     chain_generations_alive: IntGauge,
     panics: IntCounter,
     tokens: IntCounterVec,
+    lost: IntCounterVec,
+    /// Who counts what was lost; asked at each scrape.
+    losses: Mutex<Vec<(Lost, Box<dyn Fn() -> u64 + Send + Sync>)>>,
     /// The models counted by name. Clients choose names, so there is an end to them.
     models: RwLock<HashMap<Box<str>, [IntCounter; 2]>>,
 }
@@ -182,16 +185,37 @@ impl Metrics {
                 "Panics of the gateway's own code. One inside a request ends that request with 500.",
             ),
             tokens: f.counters("tokens_total", "Tokens as upstreams report them.", &["direction", "model"]),
+            lost: lost(&f),
+            losses: Mutex::default(),
             models: RwLock::default(),
             registry: f.into_registry(),
         }
     }
 }
 
+/// Both kinds are there from the first scrape on.
+fn lost(families: &Families) -> IntCounterVec {
+    let lost = families.counters("lost_total", "Records dropped instead of waiting, by kind.", &["kind"]);
+    for kind in Lost::ALL {
+        lost.with_label_values(&[kind.as_str()]);
+    }
+    lost
+}
+
 impl Metrics {
     /// The text format, as `GET /metrics` answers it.
     pub fn render(&self) -> String {
+        for (kind, count) in &*self.losses.lock().unwrap_or_else(PoisonError::into_inner) {
+            let shown = self.lost.with_label_values(&[kind.as_str()]);
+            shown.inc_by(count().saturating_sub(shown.get()));
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather()).expect("metrics encode into memory")
+    }
+
+    /// `count` says how many of a kind were lost since the start.
+    pub fn watch_losses(&self, kind: Lost, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        losses.push((kind, Box::new(count)));
     }
 
     /// Counts a request as in flight until dropped.

@@ -77,7 +77,8 @@ impl Observer for Watcher {
                 if current {
                     self.metrics.up(false);
                 }
-                if again.is_some() {
+                // Of one that only tries to start, no series is to outlive the try.
+                if again.is_some() && current {
                     self.metrics.restarted(restart_reason(*kind));
                 }
             }

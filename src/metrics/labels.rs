@@ -279,6 +279,26 @@ impl AttemptOutcome {
     }
 }
 
+/// What is dropped rather than waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Recent calls that were not written to the database.
+    Execution,
+    /// Lines of the log.
+    LogLine,
+}
+
+impl Lost {
+    pub(super) const ALL: [Self; 2] = [Self::Execution, Self::LogLine];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Execution => "execution",
+            Self::LogLine => "log_line",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,6 +100,7 @@ fn the_names_and_types_are_those_promised() {
         hook_duration_seconds histogram
         hook_fail_open_total counter
         hook_in_flight gauge
+        lost_total counter
         panics_total counter
         plugin_breaker_state gauge
         plugin_restarts_total counter
@@ -124,4 +125,17 @@ fn the_process_and_the_build_are_shown() {
         concat!(r#"hookway_build_info{protocol="1",version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
     );
     assert!(metrics.render().contains("process_resident_memory_bytes "));
+}
+
+#[test]
+fn what_was_lost_is_asked_for_at_each_scrape() {
+    let metrics = Metrics::new();
+    shows(&metrics, r#"hookway_lost_total{kind="execution"} 0"#);
+    shows(&metrics, r#"hookway_lost_total{kind="log_line"} 0"#);
+    let lost = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(3));
+    let count = lost.clone();
+    metrics.watch_losses(Lost::Execution, move || count.load(std::sync::atomic::Ordering::Relaxed));
+    shows(&metrics, r#"hookway_lost_total{kind="execution"} 3"#);
+    lost.store(5, std::sync::atomic::Ordering::Relaxed);
+    shows(&metrics, r#"hookway_lost_total{kind="execution"} 5"#);
 }

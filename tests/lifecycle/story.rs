@@ -166,6 +166,13 @@ async fn an_activation_that_fails_changes_nothing_and_says_at_which_step() {
     assert_eq!(answer.status(), 422, "{answer:?}");
     assert_eq!((&details["plugin"], &details["step"]), (&json!("hangs"), &json!("start")));
     assert_eq!(done(gateway.admin("GET", "/api/chain").await)["generation"], generation);
-    assert_eq!(plugin(&gateway, "hangs").await["wanted"]["enabled"], false);
+    let shown = plugin(&gateway, "hangs").await;
+    assert_eq!(shown["wanted"]["enabled"], false);
+    assert!(shown["error"].as_str().unwrap().contains("failed at start"), "{shown}");
+    // No alarm is left behind, neither now nor once it is uninstalled.
+    let series = async || gateway.admin("GET", "/metrics").await.text().matches("plugin=\"hangs\"").count();
+    assert_eq!(series().await, 0);
+    done(gateway.admin("DELETE", "/api/plugins/hangs").await);
+    assert_eq!(series().await, 0);
     assert_eq!(children(&gateway).len(), 1);
 }
