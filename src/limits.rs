@@ -229,8 +229,9 @@ pub const LIFECYCLE_EVENTS: usize = 16;
 pub const CONFIG_WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// Reading the config file, which may lie on a file system of another machine. Operators wait behind it.
 pub const CONFIG_READ_WAIT: Duration = Duration::from_secs(10);
-/// A file that a config names: a certificate chain, a key, a token. A real one has a few KiB.
-pub const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
+/// A file that a config names: a certificate chain, a key, a token. The largest is a bundle of authorities; that of all
+/// public ones has 250 KiB.
+pub const NAMED_FILE_BYTES_MAX: u64 = 16 << 20;
 /// A config file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// A `plugin.json`. The longest config schema and a page of description fit many times.

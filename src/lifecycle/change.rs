@@ -229,11 +229,17 @@ impl Entry {
         identity.is_none_or(|identity| identity.config == *config)
     }
 
-    /// The handle of a plugin that says it takes a new config without a new process.
+    /// The handle of a plugin that says it takes a new config without a new process, and has a process that can be
+    /// told.
     fn takes_config(&self) -> Option<&Running> {
         let running = self.running.as_ref()?;
+        let status = running.plugin.status();
+        let is_up = match status.state {
+            PluginState::Active | PluginState::Degraded => status.pid.is_some(),
+            PluginState::Starting | PluginState::Broken | PluginState::Stopped => false,
+        };
         let hooks = &running.manifest.as_ref()?.hooks;
-        hooks.contains_key(&HookName::OnConfigChange).then_some(running)
+        (is_up && hooks.contains_key(&HookName::OnConfigChange)).then_some(running)
     }
 }
 

@@ -186,3 +186,22 @@ async fn a_backup_of_a_damaged_database_brings_back_what_was_wanted() {
     let config = done(gateway.admin("GET", "/api/plugins/kept/config").await)["config"].clone();
     assert_eq!(config["stamp"], 4);
 }
+
+#[tokio::test]
+async fn a_config_of_a_plugin_without_a_process_is_stored_once_a_process_has_it() {
+    let gateway = start().await;
+    let live = stamps("live", "1.0.0").hook("onConfigChange", json!({ "headers": [] }));
+    put(&gateway, "plugins", &live);
+    scan(&gateway).await;
+    done(activate(&gateway, "live").await);
+    gateway.write("plugins/live/new.py", "# not what was accepted\n");
+    let gateway = gateway.restart().await;
+    assert_eq!(plugin(&gateway, "live").await["observed"]["state"], "broken");
+    let answer = configure(&gateway, "live", &json!({ "stamp": 2 })).await;
+    assert_eq!(refused(&answer), (409, "wrong_state".to_owned()));
+    let config = done(gateway.admin("GET", "/api/plugins/live/config").await)["config"].clone();
+    assert_eq!(config["stamp"], 0, "nothing was changed");
+    assert_eq!(scan(&gateway).await["changed"], json!(["live"]));
+    done(configure(&gateway, "live", &json!({ "stamp": 2 })).await);
+    assert_eq!(stamp(&gateway, "live").await, Some(2));
+}
