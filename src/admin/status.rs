@@ -65,7 +65,7 @@ pub(super) struct RefusedConfigView {
 
 impl From<&ConfigFile> for ConfigFileView {
     fn from(config: &ConfigFile) -> Self {
-        let ConfigFile { path, refused, taken_away } = config;
+        let ConfigFile { path, refused, taken_away, .. } = config;
         let refused = refused.as_ref().map(|RefusedConfig { at, errors }| RefusedConfigView {
             at: rfc3339::written(*at),
             errors: errors.clone(),

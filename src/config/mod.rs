@@ -46,6 +46,13 @@ pub struct Config {
     pub plugin_entries: Vec<PluginEntry>,
 }
 
+impl Config {
+    /// Nothing answers requests but the built-in echo.
+    pub fn has_only_echo(&self) -> bool {
+        self.upstreams.iter().all(|upstream| upstream.kind == UpstreamKind::Echo)
+    }
+}
+
 /// `[listen]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {

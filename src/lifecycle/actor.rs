@@ -225,6 +225,9 @@ impl Actor {
             let plugins = self.config_file.taken_away.join(", ");
             tracing::warn!(why, plugins, "a reload took plugins out of the chain");
         }
+        if result.is_ok() && self.config_file.only_echo {
+            tracing::warn!(why, "a reload left no upstream but the built-in echo");
+        }
         self.tell();
         result
     }
@@ -256,6 +259,7 @@ impl Actor {
             && self.published.lease().has_the_chain_of(&built.generation)
         {
             self.entries = built.entries;
+            self.config_file.only_echo = false;
             return Ok(self.unchanged());
         }
         let started: Vec<String> =
@@ -263,6 +267,7 @@ impl Actor {
         let sentences = report::sentences(&changes, &started);
         let note = by.note("reload", None, json!(sentences));
         let taken_away = self.commit(built, Vec::new(), note, &sentences).await?;
+        self.config_file.only_echo = config.has_only_echo() && !self.config.has_only_echo();
         self.config = config;
         Ok(Report { generation: self.generation(), changed: true, changes: sentences, taken_away })
     }

@@ -29,6 +29,8 @@ pub struct ConfigFile {
     pub refused: Option<RefusedConfig>,
     /// Plugins that the last reload took out of the chain.
     pub taken_away: Vec<String>,
+    /// The last reload took away every upstream: the built-in echo answers.
+    pub(super) only_echo: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +73,8 @@ impl ConfigFile {
         let taken = (!plugins.is_empty()).then(|| {
             format!("the last reload took plugins out of the chain: {plugins}; another reload ends this note")
         });
-        refused.into_iter().chain(taken)
+        let echo = "the last reload left no upstream but the built-in echo; another reload ends this note";
+        refused.into_iter().chain(taken).chain(self.only_echo.then(|| echo.to_owned()))
     }
 }
 

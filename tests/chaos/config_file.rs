@@ -103,6 +103,19 @@ async fn a_reload_that_takes_a_plugin_away_says_so_everywhere() {
 }
 
 #[tokio::test]
+async fn a_reload_that_leaves_only_the_echo_says_so() {
+    let upstream = crate::harness::Upstream::by_hand().await;
+    let gateway = start(&upstream.entry("up", ""), &[]).await;
+    gateway.rewrite("[log]\nformat = \"json\"\n");
+    assert_eq!(gateway.admin("POST", "/api/reload").await.status(), 200);
+    gateway.log.message("a reload left no upstream but the built-in echo").await;
+    let notes = json_of(&gateway, "/readyz").await["notes"].to_string();
+    assert!(notes.contains("no upstream but the built-in echo"), "{notes}");
+    gateway.admin("POST", "/api/reload").await;
+    assert_eq!(json_of(&gateway, "/readyz").await["notes"], json!([]));
+}
+
+#[tokio::test]
 async fn a_pipe_in_place_of_the_file_is_refused_and_holds_nothing_up() {
     let mut gateway = start(WATCH, &[guard()]).await;
     fs::remove_file(file(&gateway)).unwrap();
