@@ -185,9 +185,10 @@ impl Plan {
         self.changes.push(Change::Update(installed));
         let removal = lying.and_then(|lying| lying.removal.clone()).filter(|removal| !removal.is_of(target));
         self.changes.extend(removal.as_ref().map(Removal::begin));
-        self.sentences.push(match is_same_version {
-            true => format!("plugin '{name}' {version} with other files"),
-            false => format!("plugin '{name}' {version} in place of {}", before.wanted.version),
+        self.sentences.push(if is_same_version {
+            format!("plugin '{name}' {version} with other files")
+        } else {
+            format!("plugin '{name}' {version} in place of {}", before.wanted.version)
         });
         let plugin = InstalledPlugin { name, version, replaced: Some(before.wanted.version.clone()) };
         Ok(Taken { plugin, superseded: Some(before), removal })

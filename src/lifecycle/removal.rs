@@ -59,10 +59,14 @@ impl Removal {
     /// What cannot be removed is told in the log, and tried again at the next start.
     async fn carry_out(self, store: &Arc<Store>, installed: &Path, is_wanted: bool) {
         let (directory, installed) = (self.directory.clone(), installed.to_owned());
-        let removing = move || match is_wanted {
-            true => Ok(Fate::Wanted),
-            false if !staging::is_own(&installed, &directory) => Ok(Fate::Foreign),
-            false => staging::remove(&installed, &directory).map(|()| Fate::Gone),
+        let removing = move || {
+            if is_wanted {
+                Ok(Fate::Wanted)
+            } else if staging::is_own(&installed, &directory) {
+                staging::remove(&installed, &directory).map(|()| Fate::Gone)
+            } else {
+                Ok(Fate::Foreign)
+            }
         };
         let Ok(removed) = tokio::task::spawn_blocking(removing).await else { return };
         let ended = match removed {
