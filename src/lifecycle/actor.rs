@@ -11,37 +11,37 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::build::{self, Built, Due, Entry, Ground};
+use super::config_file::ConfigFile;
 use super::ending::Ending;
 use super::error::LifecycleError;
 use super::install;
-use super::inventory::{ConfigFile, Installed, Inventory, Origin};
+use super::inventory::{Installed, Inventory, Origin};
 use super::journals::Journals;
 use super::recovery;
 use super::removal::{self, Removal};
-use super::report::{self, Report};
+use super::report::Report;
 use super::row;
-use super::source::{Source, Stamp, Watch};
+use super::source::{Source, Stamp, Watch, looked};
 use super::{By, Command};
 use crate::chain::{Generation, Published};
-use crate::config::{Config, diff};
+use crate::config::Config;
 use crate::limits;
-use crate::metrics::ReloadOutcome;
 use crate::package::staging;
 use crate::plugin::Plugin;
 use crate::record::Happening;
 use crate::store::{Change, Note, NoteOutcome};
 
 pub(super) struct Actor {
-    source: Source,
-    watch: Watch,
+    pub(super) source: Source,
+    pub(super) watch: Watch,
     /// What the last reloads came to, for operators.
-    config_file: ConfigFile,
+    pub(super) config_file: ConfigFile,
     pub(super) journals: Journals,
     pub(super) ground: Ground,
     pub(super) config: Arc<Config>,
     /// Where installed plugins lie, from the first start to the end: a changed `[state] dir` takes a restart.
     pub(super) installed: PathBuf,
-    published: Arc<Published<Plugin>>,
+    pub(super) published: Arc<Published<Plugin>>,
     /// Every generation some request may still run on.
     generations: Vec<Weak<Generation<Plugin>>>,
     /// In chain order.
@@ -52,7 +52,7 @@ pub(super) struct Actor {
     pub(super) removals: Vec<Removal>,
     /// The way to itself, for what ends later.
     pub(super) commands: mpsc::WeakSender<Command>,
-    ends: watch::Receiver<bool>,
+    pub(super) ends: watch::Receiver<bool>,
 }
 
 /// A state that is to follow the present one.
@@ -107,14 +107,7 @@ impl Actor {
                 tracing::error!(plugin = &*entry.wanted.name, reason, "a plugin is not started");
             }
         }
-        let stale = built.entries.iter().filter(|entry| entry.wanted.origin == Origin::Stored);
-        let stale: Vec<Change> = stale
-            .filter(|entry| stored_errors.get(&*entry.wanted.name) != Some(&entry.wanted.error))
-            .map(|entry| {
-                let (name, error) = (entry.wanted.name.to_string(), entry.wanted.error.clone());
-                Change::SetError { name, error }
-            })
-            .collect();
+        let stale = stale_errors(&stored_errors, &built.entries);
         if !stale.is_empty() {
             ground.store.apply(stale, None).await?;
         }
@@ -207,71 +200,6 @@ impl Actor {
         }
     }
 
-    async fn reload(&mut self, by: By) -> Result<Report, LifecycleError> {
-        let result = self.read_and_publish(by).await;
-        let outcome = match &result {
-            Ok(report) if report.changed => ReloadOutcome::Applied,
-            Ok(_) => ReloadOutcome::Unchanged,
-            Err(_) => ReloadOutcome::Refused,
-        };
-        self.ground.metrics.reloaded(outcome);
-        let why = by.as_str();
-        match &result {
-            Ok(Report { generation, changes, .. }) => tracing::info!(why, generation, ?changes, "reloaded"),
-            Err(error) => tracing::error!(why, %error, "reload refused, nothing changed"),
-        }
-        self.config_file.read(&result);
-        if !self.config_file.taken_away.is_empty() {
-            let plugins = self.config_file.taken_away.join(", ");
-            tracing::warn!(why, plugins, "a reload took plugins out of the chain");
-        }
-        if result.is_ok() && self.config_file.only_echo {
-            tracing::warn!(why, "a reload left no upstream but the built-in echo");
-        }
-        self.tell();
-        result
-    }
-
-    /// The file's configuration. An end waits for no file system, and neither do operators for long.
-    async fn read(&mut self) -> Result<Arc<Config>, LifecycleError> {
-        let (source, present) = (self.source.clone(), self.config.clone());
-        let reading = blocking(move || (source.stamp(), source.reload(&present)));
-        let mut ends = self.ends.clone();
-        let (stamp, config) = tokio::select! {
-            read = tokio::time::timeout(limits::CONFIG_READ_WAIT, reading) => read.unwrap_or_else(|_| {
-                let seconds = limits::CONFIG_READ_WAIT.as_secs();
-                let problem = format!("the configuration file could not be read within {seconds} s");
-                Err(LifecycleError::Invalid { errors: vec![problem] })
-            })?,
-            () = is_ending(&mut ends) => return Err(LifecycleError::ShuttingDown),
-        };
-        self.watch = Watch::new(stamp);
-        config.map(Arc::new).map_err(LifecycleError::invalid)
-    }
-
-    async fn read_and_publish(&mut self, by: By) -> Result<Report, LifecycleError> {
-        let config = self.read().await?;
-        let changes = diff(&self.config, &config);
-        let entries = row::entries(&config, self.ground.store.plugins().await?, &self.entries);
-        let built = self.build(&config, entries, &Due::Managed).await?;
-        if changes.is_empty()
-            && built.started.is_empty()
-            && self.published.lease().has_the_chain_of(&built.generation)
-        {
-            self.entries = built.entries;
-            self.config_file.only_echo = false;
-            return Ok(self.unchanged());
-        }
-        let started: Vec<String> =
-            built.started.iter().map(|running| running.plugin.name().to_owned()).collect();
-        let sentences = report::sentences(&changes, &started);
-        let note = by.note("reload", None, json!(sentences));
-        let taken_away = self.commit(built, Vec::new(), note, &sentences).await?;
-        self.config_file.only_echo = config.has_only_echo() && !self.config.has_only_echo();
-        self.config = config;
-        Ok(Report { generation: self.generation(), changed: true, changes: sentences, taken_away })
-    }
-
     /// Makes `plan` true, or changes nothing. The audit keeps `note` either way.
     pub(super) async fn carry_out(&mut self, plan: Plan, note: Note) -> Result<Report, LifecycleError> {
         let sentences = plan.sentences.clone();
@@ -328,7 +256,7 @@ impl Actor {
         }
     }
 
-    async fn build(
+    pub(super) async fn build(
         &self,
         config: &Arc<Config>,
         entries: Vec<Entry>,
@@ -339,7 +267,7 @@ impl Actor {
     }
 
     /// Publishes what was built once it is ready and written down. Returns the plugins that left the chain by it.
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         built: Built,
         changes: Vec<Change>,
@@ -399,7 +327,7 @@ impl Actor {
     }
 
     /// Shows everybody what there is now.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         self.count_generations();
         let mut plugins: Vec<Installed> = self.entries.iter().map(Entry::shown).collect();
         plugins.sort_by(|a, b| (a.rank(), &a.name).cmp(&(b.rank(), &b.name)));
@@ -461,11 +389,12 @@ impl Actor {
     }
 }
 
-/// The look at the file that is under way. Cancel safe: it stays under way. None: there was none, or the runtime ends.
-async fn looked(look: &mut Option<JoinHandle<Stamp>>) -> Option<Stamp> {
-    let stamp = look.as_mut()?.await.ok();
-    *look = None;
-    stamp
+/// The column `error` is to say what is so now: `stored` is what it says.
+fn stale_errors(stored: &HashMap<String, Option<String>>, entries: &[Entry]) -> Vec<Change> {
+    let rows = entries.iter().map(|entry| &entry.wanted).filter(|wanted| wanted.origin == Origin::Stored);
+    rows.filter(|wanted| stored.get(&*wanted.name) != Some(&wanted.error))
+        .map(|wanted| Change::SetError { name: wanted.name.to_string(), error: wanted.error.clone() })
+        .collect()
 }
 
 /// Runs what may block on files away from the threads that answer operators.
@@ -476,7 +405,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Returns once the actor is to end.
-async fn is_ending(ends: &mut watch::Receiver<bool>) {
+pub(super) async fn is_ending(ends: &mut watch::Receiver<bool>) {
     // An error says that nobody is left who could say so.
     let _ = ends.wait_for(|ending| *ending).await;
 }

@@ -8,6 +8,7 @@
 mod actor;
 mod build;
 mod change;
+mod config_file;
 mod ending;
 mod error;
 mod install;
@@ -16,6 +17,7 @@ mod journals;
 mod observe;
 mod order;
 mod recovery;
+mod reload;
 mod removal;
 mod report;
 mod resolve;
@@ -36,8 +38,9 @@ use crate::plugin::Plugin;
 use crate::store::{Note, NoteOutcome};
 
 pub use build::Ground;
+pub use config_file::{ConfigFile, RefusedConfig};
 pub use error::LifecycleError;
-pub use inventory::{ConfigFile, Installed, Inventory, Observed, Origin, RefusedConfig};
+pub use inventory::{Installed, Inventory, Observed, Origin};
 pub use report::{InstallReport, InstalledPlugin, Readiness, Refused, Report, ScanReport, readiness};
 pub use source::Source;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::inventory::ConfigFile;
+use super::config_file::ConfigFile;
 use crate::chain::Generation;
 use crate::config::Changes;
 use crate::plugin::{Plugin, PluginState};

@@ -3,6 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use tokio::task::JoinHandle;
+
 use crate::config::{Config, ConfigText, Environment, Errors, diff};
 
 /// A config file, or none: then the built-in defaults.
@@ -67,6 +69,13 @@ impl Watch {
         self.seen = now;
         now.0.is_some() && now != self.read && stays
     }
+}
+
+/// The look at the file that is under way. Cancel safe: it stays under way. None: there was none, or the runtime ends.
+pub(super) async fn looked(look: &mut Option<JoinHandle<Stamp>>) -> Option<Stamp> {
+    let stamp = look.as_mut()?.await.ok();
+    *look = None;
+    stamp
 }
 
 #[cfg(test)]
