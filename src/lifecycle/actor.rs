@@ -108,8 +108,10 @@ impl Actor {
             }
         }
         let stale = stale_errors(&stored_errors, &built.entries);
-        if !stale.is_empty() {
-            ground.store.apply(stale, None).await?;
+        if !stale.is_empty()
+            && let Err(error) = ground.store.apply(stale, None).await
+        {
+            tracing::warn!(%error, "what is wrong with plugins was not stored");
         }
         let published = Arc::new(Published::new(built.generation));
         let actor = Self {
