@@ -2,7 +2,6 @@
 
 import client
 import http1
-import recording
 from case import ID
 
 SECONDS = 20
