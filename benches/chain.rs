@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use hookway::chain::{Draft, Facts, Generation, Published, on_request};
-use hookway::hook::{Action, BodyNeed, Endpoint, Verdict};
+use hookway::hook::{Action, BodyNeed, ClientId, Endpoint, Verdict};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -24,6 +24,7 @@ async fn run(generation: &Generation<Ready>, mut draft: Draft) -> Draft {
         path: "/v1/chat/completions",
         headers: &HeaderMap::new(),
         key_id: None,
+        client: ClientId::default(),
     };
     black_box(on_request(generation, &facts, &mut draft).await);
     draft.body.settle();

@@ -221,6 +221,7 @@ async fn call(plugin: &Plugin, body: Option<Bytes>) {
         body,
         budget: Duration::from_secs(10),
         cut_short: false,
+        client: ClientId::default(),
     };
     assert_eq!(plugin.call(call).await, Ok(Verdict::default()));
 }

@@ -183,8 +183,14 @@ pub const PLUGIN_COMMANDS: usize = 8;
 
 /// Timeouts within [`CALL_BREAKER_WINDOW`] that open a plugin's breaker.
 pub const CALL_BREAKER_TIMEOUTS: u32 = 5;
-/// Calls within [`CALL_BREAKER_WINDOW`] below which their share of failures says nothing yet.
+/// Calls within [`CALL_BREAKER_WINDOW`] below which their share of errors says nothing yet.
 pub const CALL_BREAKER_CALLS_MIN: u32 = 20;
+/// Clients within [`CALL_BREAKER_WINDOW`] that got errors alone, below which errors open no breaker: bad requests of
+/// few clients are not the plugin's fault.
+pub const CALL_BREAKER_CLIENTS_MIN: u32 = 5;
+/// The share of all calls that fail, and of all clients that get errors alone, from which on errors open a breaker,
+/// in percent. One client that is served outweighs nine that are not.
+pub const CALL_BREAKER_ERRORS_PERCENT: u32 = 90;
 pub const CALL_BREAKER_WINDOW: Duration = Duration::from_secs(10);
 /// How long a plugin's breaker stays open before one call may try; doubles while that fails.
 pub const CALL_BREAKER_OPEN: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hookway::hook::{Action, Call, Cause, Endpoint, Hook, HookFailure, HookName, Verdict};
+use hookway::hook::{Action, Call, Cause, ClientId, Endpoint, Hook, HookFailure, HookName, Verdict};
 use hookway::plugin::launch::Launcher;
 use hookway::plugin::{BreakerState, DeathKind, Plugin, PluginEvent, PluginSpec, PluginState};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -118,6 +118,7 @@ async fn call_within(
         body: Some(Bytes::from_static(body.as_bytes())),
         budget,
         cut_short,
+        client: ClientId::default(),
     };
     plugin.call(call).await
 }

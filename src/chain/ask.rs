@@ -11,7 +11,8 @@ use super::draft::Draft;
 use super::generation::{Member, MemberHook};
 use crate::hash::fnv1a;
 use crate::hook::{
-    BodyNeed, Call, Cause, Endpoint, Hook, HookFailure, HookSpec, Policy, UpstreamFailure, Verdict, When,
+    BodyNeed, Call, Cause, ClientId, Endpoint, Hook, HookFailure, HookSpec, Policy, UpstreamFailure, Verdict,
+    When,
 };
 use crate::metrics::{HookCall, HookOutcome};
 use crate::record::HookRun;
@@ -27,6 +28,7 @@ pub struct Facts<'a> {
     pub headers: &'a HeaderMap,
     /// Tells one API key from another without telling the key.
     pub key_id: Option<&'a str>,
+    pub client: ClientId,
 }
 
 impl Facts<'_> {
@@ -121,6 +123,7 @@ impl<'a, H: Hook> Ask<'a, H> {
             body: full.then(|| draft.body.bytes().clone()),
             budget,
             cut_short: budget < self.spec().timeout,
+            client: facts.client,
         };
         self.member.hook.call(call).await
     }

@@ -13,8 +13,8 @@ use super::*;
 use crate::config::{Config, Environment};
 use crate::fault::Kind;
 use crate::hook::{
-    Action, ApiError, BodyNeed, Call, Cause, Endpoint, HeaderChanges, Hook, HookFailure, HookName, HookSpec,
-    Mutates, OnFailure, Phase, Policy, RouteChange, UpstreamCause, UpstreamFailure, Verdict, When,
+    Action, ApiError, BodyNeed, Call, Cause, ClientId, Endpoint, HeaderChanges, Hook, HookFailure, HookName,
+    HookSpec, Mutates, OnFailure, Phase, Policy, RouteChange, UpstreamCause, UpstreamFailure, Verdict, When,
 };
 use crate::metrics::Metrics;
 use crate::route::Routes;
@@ -121,6 +121,7 @@ fn facts(headers: &HeaderMap) -> Facts<'_> {
         path: "/v1/chat/completions",
         headers,
         key_id: None,
+        client: ClientId::default(),
     }
 }
 

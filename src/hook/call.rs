@@ -10,6 +10,11 @@ use serde_json::{Map, Value};
 
 use super::{Endpoint, HookName};
 
+/// Tells one client from another by its network, which a client cannot choose as it can a key. Behind a proxy all
+/// clients are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientId(pub u64);
+
 /// What a plugin is told. Borrowed from the request: building one copies no header, body or metadata.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,6 +51,9 @@ pub struct Call<'a> {
     /// `budget` is less than the hook's own timeout: the hooks before it spent the chain's.
     #[serde(skip)]
     pub cut_short: bool,
+    /// Whose request it is. Not told to the plugin.
+    #[serde(skip)]
+    pub client: ClientId,
 }
 
 fn pairs_as_map<S, K, V>(pairs: &[(K, V)], serializer: S) -> Result<S::Ok, S::Error>

@@ -12,7 +12,7 @@ use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
-pub use call::{Call, Phase, UpstreamCause, UpstreamFailure};
+pub use call::{Call, ClientId, Phase, UpstreamCause, UpstreamFailure};
 pub use spec::{BodyNeed, Cause, HookSpec, Mutates, OnFailure, Policy, When};
 pub use verdict::{Action, ApiError, HeaderChanges, RouteChange, Verdict};
 
@@ -199,6 +199,7 @@ mod tests {
             body: None,
             budget: Duration::from_millis(250),
             cut_short: false,
+            client: ClientId::default(),
         };
         assert_eq!(
             serde_json::to_string(&call).expect("a call is plain data"),

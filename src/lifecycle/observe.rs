@@ -1,7 +1,6 @@
 //! What happens to a plugin, told to metrics, log and whoever looks on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::{BreakerState, PluginMetrics, RestartReason, SandboxLevel};
 use crate::plugin::{self, DeathKind, Journal, Observer, Plugin, PluginEvent, PluginState};
@@ -13,46 +12,65 @@ pub(super) struct Watcher {
     metrics: PluginMetrics,
     live: Live,
     journal: Arc<Journal>,
-    stage: AtomicU8,
+    /// Held while the gauges are set, so that they never show what was true before the last event.
+    stage: Mutex<Stage>,
 }
 
-const BUILDING: u8 = 0;
-const CURRENT: u8 = 1;
-const RETIRED: u8 = 2;
-const REPLACED: u8 = 3;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its generation is not published yet.
+    Building,
+    Current,
+    /// No new request uses it.
+    Retired,
+    /// No new request uses it, and a successor speaks for the plugin.
+    Replaced,
+}
 
 impl Watcher {
     pub(super) fn new(metrics: PluginMetrics, live: Live, journal: Arc<Journal>) -> Self {
-        Self { metrics, live, journal, stage: AtomicU8::new(BUILDING) }
+        Self { metrics, live, journal, stage: Mutex::new(Stage::Building) }
     }
 
     /// Its generation is the published one. `plugin` is the handle that is watched.
     pub(super) fn current(&self, plugin: &Plugin) {
-        self.stage.store(CURRENT, Ordering::Release);
+        let mut stage = self.stage();
+        *stage = Stage::Current;
+        // Events of now wait for the lock. An earlier one has changed the status before it was told.
+        let status = plugin.status();
         self.metrics.sandbox(SandboxLevel::Process);
-        self.metrics.breaker(BreakerState::Closed);
-        let mut status = plugin.status();
+        self.metrics.breaker(breaker_state(status.breaker));
         self.metrics.up(status.state == PluginState::Active);
-        // What happened since the status was read has told the gauge something newer.
-        loop {
-            let newer = plugin.status();
-            if newer.state == status.state {
-                break;
-            }
-            self.metrics.up(newer.state == PluginState::Active);
-            status = newer;
-        }
+        drop(stage);
         self.live.publish(|| in_state(plugin.name(), status.state, status.reason));
     }
 
     /// No new request uses it.
     pub(super) fn retire(&self) {
-        self.stage.store(RETIRED, Ordering::Release);
+        *self.stage() = Stage::Retired;
     }
 
     /// No new request uses it, and a successor speaks for the plugin.
     pub(super) fn replaced(&self) {
-        self.stage.store(REPLACED, Ordering::Release);
+        *self.stage() = Stage::Replaced;
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the gauges if this handle speaks for them. The stage it is in.
+    fn gauge(&self, event: &PluginEvent) -> Stage {
+        let stage = self.stage();
+        if *stage == Stage::Current {
+            match event {
+                PluginEvent::Ready { .. } => self.metrics.up(true),
+                PluginEvent::Died { .. } => self.metrics.up(false),
+                PluginEvent::Breaker(state) => self.metrics.breaker(breaker_state(*state)),
+                PluginEvent::Broken { .. } | PluginEvent::Printed(_) | PluginEvent::Stopped => {}
+            }
+        }
+        *stage
     }
 }
 
@@ -62,23 +80,22 @@ impl Observer for Watcher {
     }
 
     fn observe(&self, plugin: &str, event: &PluginEvent) {
-        let stage = self.stage.load(Ordering::Acquire);
-        let current = stage == CURRENT;
+        // Output comes often and moves no gauge.
+        let stage = match event {
+            PluginEvent::Printed(_) => None,
+            PluginEvent::Ready { .. }
+            | PluginEvent::Died { .. }
+            | PluginEvent::Broken { .. }
+            | PluginEvent::Breaker(_)
+            | PluginEvent::Stopped => Some(self.gauge(event)),
+        };
         match event {
-            PluginEvent::Ready { pid } => {
-                tracing::info!(plugin, pid, "plugin ready");
-                if current {
-                    self.metrics.up(true);
-                }
-            }
+            PluginEvent::Ready { pid } => tracing::info!(plugin, pid, "plugin ready"),
             PluginEvent::Died { kind, reason, again } => {
                 let again_ms = again.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
                 tracing::warn!(plugin, kind = kind.as_str(), reason, again_ms, "plugin died");
-                if current {
-                    self.metrics.up(false);
-                }
                 // Of one that only tries to start, no series is to outlive the try.
-                if again.is_some() && current {
+                if again.is_some() && stage == Some(Stage::Current) {
                     self.metrics.restarted(restart_reason(*kind));
                 }
             }
@@ -91,9 +108,6 @@ impl Observer for Watcher {
             }
             PluginEvent::Breaker(state) => {
                 tracing::warn!(plugin, breaker = state.as_str(), "plugin breaker moved");
-                if current {
-                    self.metrics.breaker(breaker_state(*state));
-                }
             }
             PluginEvent::Printed(_) => {}
             PluginEvent::Stopped => tracing::info!(plugin, "plugin stopped"),
@@ -101,11 +115,11 @@ impl Observer for Watcher {
         // Of one that only tries to start, or that has a successor, the plugin's state is not to be told.
         let is_told = match event {
             PluginEvent::Printed(_) => true,
-            PluginEvent::Stopped => current || stage == RETIRED,
+            PluginEvent::Stopped => matches!(stage, Some(Stage::Current | Stage::Retired)),
             PluginEvent::Ready { .. }
             | PluginEvent::Died { .. }
             | PluginEvent::Broken { .. }
-            | PluginEvent::Breaker(_) => current,
+            | PluginEvent::Breaker(_) => stage == Some(Stage::Current),
         };
         if is_told {
             self.live.publish(|| happening(plugin, event));

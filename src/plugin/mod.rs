@@ -242,14 +242,13 @@ impl Plugin {
 impl Hook for Plugin {
     async fn call(&self, call: Call<'_>) -> Result<Verdict, HookFailure> {
         let link = self.shared.current()?;
-        let Some(pass) = self.shared.breaker.admit() else {
+        let Some((pass, moved)) = self.shared.breaker.admit(call.client) else {
             return Err(HookFailure::new(Cause::Broken, "its breaker is open: too many calls failed"));
         };
+        self.shared.tell(moved);
         let cut_short = call.cut_short;
         let result = link.call(call).await;
-        if let Some(moved) = pass.settle(result.as_ref().map_err(|failure| failure.cause), cut_short) {
-            self.shared.breaker_moved(moved);
-        }
+        self.shared.tell(pass.settle(result.as_ref().map_err(|failure| failure.cause), cut_short));
         result
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::breaker::{BreakerState, CallBreaker};
+use super::breaker::{BreakerState, CallBreaker, Moved};
 use super::link::Link;
 use super::logs::{Logs, Source};
 use super::supervisor::DeathKind;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     observer: Arc<dyn Observer>,
     current: RwLock<Current>,
     status: Mutex<PluginStatus>,
+    /// The state of the breaker that the observer knows.
+    told: Mutex<BreakerState>,
     config: Mutex<Map<String, Value>>,
 }
 
@@ -60,6 +62,7 @@ impl Shared {
                 restarts: 0,
                 reason: None,
             }),
+            told: Mutex::new(BreakerState::Closed),
             config: Mutex::new(config),
         }
     }
@@ -108,9 +111,7 @@ impl Shared {
             status.state = PluginState::Active;
             status.hooks = link.hooks().to_vec();
         }
-        if self.breaker.reset() {
-            self.breaker_moved(BreakerState::Closed);
-        }
+        self.tell(self.breaker.reset());
         self.set_current(Current::Up(link));
         self.settle(Ok(()));
         self.observer.observe(&self.name, &PluginEvent::Ready { pid });
@@ -191,8 +192,18 @@ impl Shared {
         self.stopped.send_replace(true);
     }
 
-    pub(super) fn breaker_moved(&self, to: BreakerState) {
-        self.observer.observe(&self.name, &PluginEvent::Breaker(to));
+    /// Tells the state the breaker is in now, if it is not the one that was told last: two calls may move it at the
+    /// same time, and what is told last has to be true.
+    pub(super) fn tell(&self, Moved(moved): Moved) {
+        if !moved {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.breaker.state();
+        if *told != state {
+            *told = state;
+            self.observer.observe(&self.name, &PluginEvent::Breaker(state));
+        }
     }
 
     fn settle(&self, outcome: Result<(), StartFailure>) {

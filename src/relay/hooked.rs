@@ -37,6 +37,7 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
         path: head.uri.path(),
         headers: &head.headers,
         key_id: key_id.as_deref(),
+        client: identity::client_id(request.record.client),
     };
     run(request, client, &facts, suffix, draft).await
 }

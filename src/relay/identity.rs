@@ -1,6 +1,7 @@
 //! Request ids, the id of a caller's key, and who may see traces.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
@@ -8,7 +9,8 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
 use super::client::TRACE;
-use crate::hash::mix;
+use crate::hash::{fnv1a, mix};
+use crate::hook::ClientId;
 use crate::token::Token;
 
 /// Makes request ids: unique over restarts by a random half, within a process by a counted half.
@@ -51,6 +53,16 @@ pub(super) fn key_id(headers: &HeaderMap) -> Option<String> {
     Some(id)
 }
 
+/// By the address a client calls from: of IPv6 its /64, for a host has all of that. A key would not do, because the
+/// gateway does not check keys, and a client can write another one into each request.
+pub(super) fn client_id(peer: Option<SocketAddr>) -> ClientId {
+    ClientId(match peer.map(|peer| peer.ip().to_canonical()) {
+        Some(IpAddr::V4(address)) => fnv1a(&address.octets()),
+        Some(IpAddr::V6(address)) => fnv1a(&address.octets()[..8]),
+        None => 0,
+    })
+}
+
 /// Whether the request carries the admin token in `x-hookway-trace`.
 pub(super) fn knows_token(headers: &HeaderMap, token: &Token) -> bool {
     headers.get(TRACE).is_some_and(|given| token.matches(given.as_bytes()))
@@ -68,6 +80,16 @@ mod tests {
         let seen: HashSet<String> = (0..1000).map(|_| ids.next()).collect();
         assert_eq!(seen.len(), 1000);
         assert!(seen.iter().all(|id| id.len() == 32));
+    }
+
+    #[test]
+    fn a_client_is_told_by_its_network() {
+        let id = |address: &str| client_id(Some(address.parse().unwrap()));
+        assert_eq!(id("192.0.2.1:1"), id("192.0.2.1:2"));
+        assert_eq!(id("192.0.2.1:1"), id("[::ffff:192.0.2.1]:1"));
+        assert_ne!(id("192.0.2.1:1"), id("192.0.2.2:1"));
+        assert_eq!(id("[2001:db8::1]:1"), id("[2001:db8::2]:1"));
+        assert_ne!(id("[2001:db8::1]:1"), id("[2001:db8:0:1::1]:1"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Gateway, HELLO, Message, Request, TOKEN, Upstream};
+use crate::harness::{Answer, Gateway, HELLO, Message, Request, TOKEN, Upstream, Wire};
 use crate::plugins::{Folder, misbehave, start};
 use crate::processes::{nth, ready, said};
 
@@ -254,13 +254,33 @@ async fn a_plugin_that_keeps_timing_out_is_no_longer_waited_for_until_it_answers
 }
 
 #[tokio::test]
-async fn a_plugin_whose_every_answer_is_an_error_is_no_longer_asked() {
-    let gateway = start("", &[Folder::misbehaving("twin").mode("error_frame")]).await;
-    for _ in 0..20 {
-        assert_closed(&gateway.ask(&Request::chat(HELLO)).await, "twin", "error");
+async fn errors_for_one_client_close_a_plugin_to_no_other() {
+    let gateway = start("", &[Folder::misbehaving("twin")]).await;
+    for _ in 0..100 {
+        assert_closed(&gateway.ask(&misbehave("error_frame")).await, "twin", "error");
     }
-    assert_closed(&gateway.ask(&Request::chat(HELLO)).await, "twin", "broken");
-    assert_eq!(gateway.metric("hookway_plugin_breaker_state", &[("plugin", "twin")]).await, 2.0);
+    let other = Wire::open_from([127, 0, 0, 2].into(), gateway.data).await.ask(&misbehave("ok")).await;
+    assert_eq!(other.status(), 200, "{other:?}");
+    assert_eq!(state(&gateway, "twin").await["state"], "active");
+}
+
+#[tokio::test]
+async fn a_plugin_that_answers_everybody_with_errors_is_asked_one_call_at_a_time_until_it_works() {
+    let gateway = start("", &[Folder::misbehaving("twin")]).await;
+    let breaker = async || gateway.metric("hookway_plugin_breaker_state", &[("plugin", "twin")]).await;
+    for turn in 0..20 {
+        let mut client = Wire::open_from([127, 0, 0, 2 + turn % 5].into(), gateway.data).await;
+        assert_closed(&client.ask(&misbehave("error_frame")).await, "twin", "error");
+    }
+    assert_closed(&gateway.ask(&misbehave("ok")).await, "twin", "broken");
+    assert_eq!(breaker().await, 2.0);
+    let began = Instant::now();
+    while gateway.ask(&misbehave("error_frame")).await.get("x-hookway-cause") == Some("broken") {
+        assert!(began.elapsed() < Duration::from_secs(15), "no call finds out");
+    }
+    assert_eq!(breaker().await, 1.0, "half open");
+    assert_eq!(gateway.ask(&misbehave("ok")).await.status(), 200);
+    assert_eq!(breaker().await, 0.0);
 }
 
 #[tokio::test]

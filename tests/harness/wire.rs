@@ -116,6 +116,15 @@ impl Wire {
         Self::new(stream)
     }
 
+    /// As a client of another address. On Linux the whole of 127.0.0.0/8 is this host.
+    pub async fn open_from(host: std::net::Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((host, 0).into()).unwrap();
+        let stream = within("a connection", socket.connect(address)).await.expect("the port is bound");
+        stream.set_nodelay(true).unwrap();
+        Self::new(stream)
+    }
+
     /// Closes by a reset, which throws away what the peer did not read yet.
     pub fn reset(self) {
         self.io.set_zero_linger().unwrap();

@@ -15,7 +15,7 @@ use super::stage::{ConfigArg, Stage, load, told};
 use crate::chain::{Draft, ErrorRuling, Facts, Generation, Member, MemberHook, Ruling, on_error, on_request};
 use crate::config::{self, Config, Environment};
 use crate::document::suggestion;
-use crate::hook::{Endpoint, HookName, OnFailure, Phase, Policy, UpstreamCause, UpstreamFailure};
+use crate::hook::{ClientId, Endpoint, HookName, OnFailure, Phase, Policy, UpstreamCause, UpstreamFailure};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::package::Package;
@@ -117,6 +117,7 @@ impl Run {
             path: &path,
             headers: &headers,
             key_id: None,
+            client: ClientId::default(),
         };
         let before = draft.body.bytes().clone();
         let ruling = if hook == HookName::OnError {

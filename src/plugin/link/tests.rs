@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::hook::{Action, Endpoint};
+use crate::hook::{Action, ClientId, Endpoint};
 use crate::limits;
 use crate::plugin::logs::Logs;
 
@@ -120,6 +120,7 @@ fn example(body: Bytes, budget: Duration) -> Call<'static> {
         body: Some(body),
         budget,
         cut_short: false,
+        client: ClientId::default(),
     }
 }
 
