@@ -195,6 +195,7 @@ async fn start() -> Arc<Plugin> {
         hooks: vec![HookName::OnRequest],
         generation: 1,
         max_in_flight: 256,
+        start_timeout: Duration::from_secs(5),
     };
     let handle = tokio::runtime::Handle::current();
     let plugin = Plugin::start(spec, launcher, handle.clone(), &handle, Arc::new(Nobody));

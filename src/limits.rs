@@ -149,8 +149,17 @@ pub const ECHO_NUMBERS_MAX: usize = 256 << 10;
 /// What an answer of the built-in upstream may have beyond the bytes of its request.
 pub const ECHO_GROWTH_BYTES_MAX: usize = 8 << 20;
 
-/// From the start of a plugin process to its READY.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the start of a plugin process to its READY, unless its manifest says `startTimeoutMs`.
+pub const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most `startTimeoutMs` may say. A plugin that loads a model from a slow disk takes minutes.
+pub const START_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// A gateway that starts waits so long for its plugins before it serves. For one that needs longer its `onFailure`
+/// decides until it is ready.
+pub const FIRST_START_WAIT: Duration = Duration::from_secs(30);
+/// After this, and each time it has doubled, a start that is not over is told in the log.
+pub const START_TOLD_AFTER: Duration = Duration::from_secs(5);
+/// How long a running plugin has for CONFIGURE.
+pub const CONFIGURE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests of a retired generation may keep its plugins.
 pub const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// After SHUTDOWN, before SIGTERM.
@@ -180,6 +189,14 @@ pub const SPAWNS_QUEUED: usize = 64;
 
 /// Orders of a handle to its supervisor that wait. There is one kind, and the last is as good as the first.
 pub const PLUGIN_COMMANDS: usize = 8;
+
+/// From the start of a plugin's warden to the start of its program: an exec and a fork, on a machine that is busy.
+pub const WARDEN_START_WAIT: Duration = Duration::from_secs(10);
+/// How long a warden tries to end what a plugin started. A process that the kernel does not let go of (waiting for a
+/// disk) does not end by a signal.
+pub const WARDEN_END_WAIT: Duration = Duration::from_secs(2);
+/// How often it looks again meanwhile, for children that started while it looked.
+pub const WARDEN_LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Timeouts within [`CALL_BREAKER_WINDOW`] that open a plugin's breaker.
 pub const CALL_BREAKER_TIMEOUTS: u32 = 5;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hookway::hook::HookName;
 use hookway::plugin::launch::Launcher;
@@ -29,6 +30,7 @@ fn spec() -> PluginSpec {
         hooks: vec![HookName::OnRequest],
         generation: 1,
         max_in_flight: 1,
+        start_timeout: Duration::from_secs(5),
     }
 }
 

@@ -78,6 +78,7 @@ fn spec(life: &str) -> PluginSpec {
         hooks: vec![HookName::OnRequest],
         generation: 1,
         max_in_flight: 8,
+        start_timeout: Duration::from_secs(5),
     }
 }
 
@@ -262,11 +263,27 @@ async fn a_plugin_deaf_to_every_request_to_stop_is_killed() {
 
 #[tokio::test]
 async fn what_a_plugin_started_ends_with_it() {
-    let mut twin = Twin::ready("plain").await;
-    let child = twin.tell("child").await["child"].as_i64().unwrap();
-    let _ = call(&twin.plugin, "die").await;
-    assert!(matches!(twin.event().await, PluginEvent::Died { .. }));
-    wait_for_end(i32::try_from(child).unwrap());
+    // In its group, in a session of its own, and one whose parent is gone.
+    for kind in ["child", "session", "orphan"] {
+        let mut twin = Twin::ready("plain").await;
+        let child = twin.tell(kind).await["child"].as_i64().unwrap();
+        let _ = call(&twin.plugin, "die").await;
+        let PluginEvent::Died { reason, .. } = twin.event().await else { panic!("its death is told") };
+        assert_eq!(reason, "exited with status 3: dying as asked", "{kind}");
+        assert!(!Path::new(&format!("/proc/{child}")).exists(), "{kind} still runs");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_left_its_group_is_ended_all_the_same() {
+    let twin = Twin::ready("stubborn").await;
+    let (pid, orphan) = (twin.pid(), twin.tell("orphan").await["child"].as_i64().unwrap());
+    assert_ne!(twin.tell("desert").await["group"], pid);
+    tokio::time::pause();
+    twin.plugin.retire(Duration::ZERO);
+    twin.plugin.stopped().await;
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it is gone and reaped");
+    assert!(!Path::new(&format!("/proc/{orphan}")).exists(), "what it started is gone");
 }
 
 #[tokio::test]
@@ -283,21 +300,28 @@ async fn a_plugin_that_floods_its_stdout_is_not_held_up() {
 #[ignore = "runs as the process to be killed"]
 async fn gateway_to_be_killed() {
     let twin = Twin::ready("stubborn").await;
-    println!("plugin={}", twin.pid());
+    for kind in ["child", "session", "orphan"] {
+        println!("process={}", twin.tell(kind).await["child"]);
+    }
+    twin.tell("desert").await;
+    println!("process={}", twin.pid());
+    println!("that is all");
     std::future::pending().await
 }
 
 #[test]
-fn when_the_gateway_is_killed_its_plugin_dies_too() {
+fn when_the_gateway_is_killed_its_plugin_and_all_it_started_die_too() {
     let mut gateway = Command::new(std::env::current_exe().unwrap())
         .args(["gateway_to_be_killed", "--exact", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(gateway.stdout.take().unwrap()).lines();
-    let plugin =
-        lines.find_map(|line| line.unwrap().split_once("plugin=").map(|(_, pid)| pid.parse().unwrap()));
+    let lines = BufReader::new(gateway.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let lines = lines.take_while(|line| line != "that is all");
+    let processes: Vec<i32> =
+        lines.filter_map(|line| Some(line.split_once("process=")?.1.parse().unwrap())).collect();
+    assert_eq!(processes.len(), 4);
     gateway.kill().unwrap();
     gateway.wait().unwrap();
-    wait_for_end(plugin.unwrap());
+    processes.into_iter().for_each(wait_for_end);
 }

@@ -2,7 +2,7 @@
 
 The body of a call says what to do; the first argument says how to live.
 """
-import json, os, signal, socket, struct, subprocess, sys, threading
+import ctypes, json, os, signal, socket, struct, subprocess, sys, threading
 
 HEADER = struct.Struct("<IIBBHI")
 HELLO, READY, CALL, RESULT, PING, PONG, SHUTDOWN = 1, 2, 3, 5, 9, 10, 13
@@ -45,18 +45,34 @@ def about():
     }
 
 
-def child():
-    # Holds no pipe and ignores what it can: only the group's SIGKILL ends it.
+def child(**how):
+    # Holds no pipe and ignores what it can: only SIGKILL ends it.
     code = "import signal,time\nfor s in (1,2,3,15): signal.signal(s, signal.SIG_IGN)\nprint(1, flush=True)\ntime.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **how)
     process.stdout.readline()
     return {"child": process.pid}
+
+
+def orphan():
+    # In a session of its own, and its parent is gone.
+    code = "import subprocess,sys\nsleep = subprocess.Popen(['sleep', '600'], start_new_session=True, stdout=-3)\nprint(sleep.pid)"
+    return {"child": int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)}
+
+
+def desert():
+    # Into the group of its parent, and without the signal that follows a parent's death.
+    os.setpgid(0, os.getpgid(os.getppid()))
+    ctypes.CDLL(None).prctl(1, 0)
+    return {"group": os.getpgrp()}
 
 
 def answer(id, body):
     match body:
         case b"about": reply = about()
         case b"child": reply = child()
+        case b"session": reply = child(start_new_session=True)
+        case b"orphan": reply = orphan()
+        case b"desert": reply = desert()
         case b"hang": return
         case b"garbage": return link.sendall(b"\xff" * 64)
         case b"die":
@@ -76,6 +92,8 @@ if life == "absent":
     import no_such_module
 if life == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if life == "slow":
+    threading.Event().wait(60)
 link = socket.socket(fileno=int(os.environ["HOOKWAY_FD"]))
 while True:
     length, id, kind, flags, code, meta_len = HEADER.unpack(read(16))

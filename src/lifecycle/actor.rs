@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::build::{self, Built, Due, Entry, Ground};
+use super::build::{self, Built, Due, Entry, Ground, Running};
 use super::config_file::ConfigFile;
 use super::ending::Ending;
 use super::error::LifecycleError;
@@ -99,7 +99,10 @@ impl Actor {
         for running in &built.started {
             running.watcher.current(&running.plugin);
         }
-        for (plugin, failure) in built.wait_until_ready().await {
+        // A gateway that replaces another one can take its time, for the other one serves.
+        let alone = ground.store.report().is_alone;
+        let limit = if alone { limits::FIRST_START_WAIT } else { Duration::MAX };
+        for (plugin, failure) in built.wait_until_ready(limit).await {
             tracing::error!(plugin, step = failure.step(), reason = failure.reason, "a plugin did not start");
         }
         for entry in built.entries.iter().filter(|entry| entry.wanted.enabled) {
@@ -277,9 +280,10 @@ impl Actor {
         sentences: &[String],
     ) -> Result<Vec<String>, LifecycleError> {
         let mut ends = self.ends.clone();
+        self.tell_of_starts(&built);
         let failures = tokio::select! {
             biased;
-            failures = built.wait_until_ready() => Some(failures),
+            failures = built.wait_until_ready(Duration::MAX) => Some(failures),
             () = is_ending(&mut ends) => None,
         };
         let refused = match failures.map(|failures| failures.into_iter().next()) {
@@ -292,6 +296,7 @@ impl Actor {
                 self.ending.retire(running, Duration::ZERO);
                 self.forget_metrics_of(running.plugin.name());
             }
+            self.tell();
             return Err(error);
         }
         let taken_away = self.publish(built);
@@ -330,8 +335,25 @@ impl Actor {
 
     /// Shows everybody what there is now.
     pub(super) fn tell(&self) {
+        self.tell_with(&[]);
+    }
+
+    /// Shows a plugin that does not run yet as starting. One that has a process is what it is until it is replaced.
+    fn tell_of_starts(&self, built: &Built) {
+        let is_new = |running: &&Running| {
+            let mut entries = self.entries.iter().filter_map(|entry| entry.running.as_ref());
+            !entries.any(|entry| entry.plugin.name() == running.plugin.name())
+        };
+        self.tell_with(&built.started.iter().filter(is_new).cloned().collect::<Vec<_>>());
+    }
+
+    fn tell_with(&self, starting: &[Running]) {
         self.count_generations();
         let mut plugins: Vec<Installed> = self.entries.iter().map(Entry::shown).collect();
+        for plugin in &mut plugins {
+            let start = starting.iter().find(|running| running.plugin.name() == &*plugin.name);
+            plugin.plugin = plugin.plugin.take().or_else(|| start.map(|running| running.plugin.clone()));
+        }
         plugins.sort_by(|a, b| (a.rank(), &a.name).cmp(&(b.rank(), &b.name)));
         let config_file = self.config_file.clone();
         self.inventory.send_replace(Arc::new(Inventory {

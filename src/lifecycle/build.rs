@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
@@ -304,6 +304,7 @@ fn spec(wanted: &Installed, generation: u64) -> PluginSpec {
         hooks: HookName::CALLED.into_iter().filter(declares).collect(),
         generation,
         max_in_flight: manifest.map_or(limits::HOOK_IN_FLIGHT, |manifest| manifest.limits.max_in_flight),
+        start_timeout: manifest.map_or(limits::START_TIMEOUT, |manifest| manifest.start_timeout),
     }
 }
 
@@ -347,11 +348,17 @@ fn refuse_everything(ground: &Ground, wanted: &Installed) -> Result<Vec<MemberHo
 }
 
 impl Built {
-    /// Waits until every started plugin is ready or failed; returns the failures. No longer than a handshake.
-    pub(super) async fn wait_until_ready(&self) -> Vec<(String, StartFailure)> {
+    /// Waits until every started plugin is ready or failed, but no longer than `limit`; returns the failures.
+    pub(super) async fn wait_until_ready(&self, limit: Duration) -> Vec<(String, StartFailure)> {
         let started = self.started.iter().map(|running| async {
             let name = running.plugin.name().to_owned();
-            running.plugin.ready().await.err().map(|failure| (name, failure))
+            match tokio::time::timeout(limit, running.plugin.ready()).await {
+                Ok(outcome) => outcome.err().map(|failure| (name, failure)),
+                Err(_) => {
+                    tracing::warn!(plugin = name, "still starting; its onFailure decides until it is ready");
+                    None
+                }
+            }
         });
         join_all(started).await.into_iter().flatten().collect()
     }

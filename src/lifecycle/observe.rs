@@ -67,7 +67,10 @@ impl Watcher {
                 PluginEvent::Ready { .. } => self.metrics.up(true),
                 PluginEvent::Died { .. } => self.metrics.up(false),
                 PluginEvent::Breaker(state) => self.metrics.breaker(breaker_state(*state)),
-                PluginEvent::Broken { .. } | PluginEvent::Printed(_) | PluginEvent::Stopped => {}
+                PluginEvent::Starting { .. }
+                | PluginEvent::Broken { .. }
+                | PluginEvent::Printed(_)
+                | PluginEvent::Stopped => {}
             }
         }
         *stage
@@ -83,13 +86,18 @@ impl Observer for Watcher {
         // Output comes often and moves no gauge.
         let stage = match event {
             PluginEvent::Printed(_) => None,
-            PluginEvent::Ready { .. }
+            PluginEvent::Starting { .. }
+            | PluginEvent::Ready { .. }
             | PluginEvent::Died { .. }
             | PluginEvent::Broken { .. }
             | PluginEvent::Breaker(_)
             | PluginEvent::Stopped => Some(self.gauge(event)),
         };
         match event {
+            PluginEvent::Starting { elapsed, limit } => {
+                let (seconds, limit_seconds) = (elapsed.as_secs(), limit.as_secs());
+                tracing::info!(plugin, seconds, limit_seconds, "plugin.starting");
+            }
             PluginEvent::Ready { pid } => tracing::info!(plugin, pid, "plugin ready"),
             PluginEvent::Died { kind, reason, again } => {
                 let again_ms = again.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
@@ -116,7 +124,8 @@ impl Observer for Watcher {
         let is_told = match event {
             PluginEvent::Printed(_) => true,
             PluginEvent::Stopped => matches!(stage, Some(Stage::Current | Stage::Retired)),
-            PluginEvent::Ready { .. }
+            PluginEvent::Starting { .. }
+            | PluginEvent::Ready { .. }
             | PluginEvent::Died { .. }
             | PluginEvent::Broken { .. }
             | PluginEvent::Breaker(_) => stage == Some(Stage::Current),
@@ -135,6 +144,7 @@ fn happening(plugin: &str, event: &PluginEvent) -> Happening {
     let state = |state, reason| in_state(plugin, state, reason);
     match event {
         PluginEvent::Printed(line) => Happening::Log { plugin: plugin.into(), line: line.clone() },
+        PluginEvent::Starting { .. } => state(PluginState::Starting, None),
         PluginEvent::Ready { .. } => state(PluginState::Active, None),
         PluginEvent::Died { reason, .. } => state(PluginState::Degraded, Some(reason.clone())),
         PluginEvent::Broken { reason } => state(PluginState::Broken, Some(reason.clone())),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -41,6 +42,8 @@ pub struct Manifest {
     /// What it asks to be allowed, by `permissions` and by its hooks.
     pub permissions: Permissions,
     pub limits: ProcessLimits,
+    /// From the start of its process to its READY.
+    pub start_timeout: Duration,
     /// What an operator may set. A manifest without one takes anything.
     pub config_schema: ConfigSchema,
     pub enabled_by_default: bool,
@@ -83,6 +86,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Manifest> {
     let priority = root.get("priority", integer(-PRIORITY_MAX..=PRIORITY_MAX)).unwrap_or(PRIORITY);
     let permissions = Permissions { hooks: permissions::of_hooks(&hooks), ..permissions::read(root) };
     let limits = root.table("limits", process_limits);
+    let start_timeout = root.get("startTimeoutMs", start_timeout).unwrap_or(limits::START_TIMEOUT);
     let config_schema = config_schema(root);
     let enabled_by_default = root.get("enabledByDefault", boolean).unwrap_or(false);
     keys_without_effect(root);
@@ -99,6 +103,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<Manifest> {
         priority,
         permissions,
         limits,
+        start_timeout,
         config_schema,
         enabled_by_default,
     })
@@ -129,6 +134,11 @@ fn process_limits(section: &mut Section<'_, '_>) -> ProcessLimits {
             .unwrap_or(limits::HOOK_IN_FLIGHT),
         instances: section.get("instances", integer(1..=limits::PLUGIN_INSTANCES_MAX)).unwrap_or(1),
     }
+}
+
+fn start_timeout(node: &Node) -> Result<Duration, Wrong> {
+    let longest = u64::try_from(limits::START_TIMEOUT_MAX.as_millis()).unwrap_or(u64::MAX);
+    integer(1..=longest)(node).map(Duration::from_millis)
 }
 
 /// Its problems are told where they stand in the schema.

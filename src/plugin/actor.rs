@@ -36,6 +36,13 @@ struct Running {
     pipes: [JoinHandle<io::Result<()>>; 2],
 }
 
+/// Of a start that is not over.
+#[derive(Clone, Copy)]
+struct Progress {
+    since: Instant,
+    tell_at: Instant,
+}
+
 pub(super) struct Actor {
     supervisor: Supervisor,
     spec: PluginSpec,
@@ -48,6 +55,8 @@ pub(super) struct Actor {
     running: Option<Running>,
     handshake: Option<Handshake>,
     link: Option<(Arc<Link>, Tasks)>,
+    /// When the running process was started, and when it is next told that it is not ready yet.
+    started: Option<Progress>,
     /// The running process has been ready.
     was_ready: bool,
     /// What ended the process, where its exit status would not tell.
@@ -63,7 +72,7 @@ impl Actor {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         Self {
-            supervisor: Supervisor::new(),
+            supervisor: Supervisor::new(spec.start_timeout),
             spec,
             launcher,
             data,
@@ -73,6 +82,7 @@ impl Actor {
             running: None,
             handshake: None,
             link: None,
+            started: None,
             was_ready: false,
             why: None,
         }
@@ -99,6 +109,7 @@ impl Actor {
     /// Waits for whatever happens next.
     async fn next(&mut self) -> Event {
         let wake_at = self.supervisor.wake_at();
+        let tell_at = self.started.filter(|_| self.handshake.is_some()).map(|started| started.tell_at);
         tokio::select! {
             command = self.commands.recv(), if !self.abandoned => match command {
                 Some(Command::Retire { drain }) => Event::Retire { drain },
@@ -111,6 +122,10 @@ impl Actor {
             outcome = finished(&mut self.handshake) => self.shaken(outcome),
             end = ended(&mut self.link) => self.link_ended(end).await,
             () = wake(wake_at) => Event::Wake,
+            () = wake(tell_at) => {
+                self.tell_progress();
+                Event::Wake
+            }
         }
     }
 
@@ -144,11 +159,11 @@ impl Actor {
         None
     }
 
-    /// Waits only for the gateway's own launcher to be executed, never for the plugin's program.
+    /// Waits for its turn and for the warden to be executed, never for the plugin's program.
     async fn spawn(&mut self) -> Option<Event> {
         (self.why, self.was_ready) = (None, false);
         match self.launch().await {
-            Ok(()) => None,
+            Ok(()) => Some(Event::Launched),
             Err(error) => {
                 self.why = Some(format!("it could not be started: {error}"));
                 Some(Event::Gone { kind: DeathKind::Launch, jitter: jitter() })
@@ -159,9 +174,16 @@ impl Actor {
     async fn launch(&mut self) -> io::Result<()> {
         let PluginSpec { argv, dir, env, .. } = &self.spec;
         let program = Program { argv: argv.clone(), dir: dir.clone(), env: env.clone() };
-        let Spawned { child, pidfd, socket, stdout, stderr } = self.launcher.spawn(program).await?;
-        let process = Process::adopt(child, pidfd)?;
+        let Spawned { child, pidfd, control, socket, stdout, stderr } = self.launcher.spawn(program).await?;
+        let mut process = Process::adopt(child, pidfd, control)?;
+        let started = timeout(limits::WARDEN_START_WAIT, process.started()).await;
+        if let Err(error) = started.unwrap_or_else(|_| Err(io::Error::other("its warden did not start it"))) {
+            process.kill();
+            let _ = timeout(limits::WARDEN_END_WAIT * 2, process.exited()).await;
+            return Err(error);
+        }
         self.shared.launched(process.pid(), &self.spec.version, self.spec.generation);
+        self.started = Some(Progress { since: now(), tell_at: now() + limits::START_TOLD_AFTER });
         let pipe = |pipe, source| {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move { logs::drain(pipe, source, &shared.logs).await })
@@ -177,6 +199,15 @@ impl Actor {
         };
         self.handshake = Some(self.data.spawn(link::open(socket, offer, Arc::clone(&self.shared.logs))));
         Ok(())
+    }
+
+    /// Each time takes twice as long as the one before, so that a start of minutes is a handful of lines.
+    fn tell_progress(&mut self) {
+        if let Some(Progress { since, tell_at }) = &mut self.started {
+            let elapsed = now().saturating_duration_since(*since);
+            *tell_at = *since + elapsed * 2;
+            self.shared.starting(elapsed, self.spec.start_timeout);
+        }
     }
 
     fn shaken(&mut self, outcome: Result<(Arc<Link>, Tasks), HandshakeFailure>) -> Event {
@@ -254,7 +285,10 @@ impl Actor {
 
     fn kill(&mut self) {
         let late = if self.handshake.is_some() {
-            format!("it was not ready within {} s", limits::HANDSHAKE_TIMEOUT.as_secs())
+            let limit = self.spec.start_timeout.as_millis();
+            format!(
+                "it was not ready within {limit} ms; a plugin that needs longer says so by startTimeoutMs in plugin.json"
+            )
         } else {
             "it closed its socket but kept running".to_owned()
         };

@@ -16,7 +16,7 @@ mod watched;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
@@ -50,6 +50,8 @@ pub struct PluginSpec {
     pub generation: u64,
     /// Calls it works on at once.
     pub max_in_flight: usize,
+    /// From the start of its process to its READY.
+    pub start_timeout: Duration,
 }
 
 /// What an operator sees of a plugin.
@@ -85,6 +87,8 @@ pub struct PluginStatus {
     /// What READY promised, in the last process that became ready.
     pub hooks: Vec<HookName>,
     pub pid: Option<u32>,
+    /// When that process was started.
+    pub since: Option<SystemTime>,
     /// Processes that were started after one had died.
     pub restarts: u64,
     /// Why the last process ended.
@@ -113,6 +117,8 @@ impl StartFailure {
 /// What happens to a plugin, for metrics and lifecycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginEvent {
+    /// The process is there and not ready yet, for so long; it has `limit`.
+    Starting { elapsed: Duration, limit: Duration },
     /// The handshake is done, and calls go through.
     Ready { pid: u32 },
     /// The process is gone. `again` is the pause before the next start, if one follows.
@@ -185,8 +191,8 @@ impl Plugin {
         &self.spec.name
     }
 
-    /// Waits until the first start is decided: ready, or failed for this reason. It takes no longer than the
-    /// handshake may.
+    /// Waits until the first start is decided: ready, or failed for this reason. Once its process is there, it takes
+    /// no longer than [`PluginSpec::start_timeout`].
     pub async fn ready(&self) -> Result<(), StartFailure> {
         let mut start = self.shared.first_start.subscribe();
         let over = start.wait_for(|start| matches!(start, FirstStart::Over(_))).await;
@@ -216,7 +222,7 @@ impl Plugin {
     /// one still holds, and a new process is needed to change it.
     pub async fn reconfigure(&self, config: Map<String, Value>) -> Result<(), HookFailure> {
         let link = self.shared.current()?;
-        link.configure(config.clone(), limits::HANDSHAKE_TIMEOUT).await?;
+        link.configure(config.clone(), limits::CONFIGURE_TIMEOUT).await?;
         self.shared.set_config(config);
         self.shared.logs.line(Source::Gateway, "took a new config".to_owned());
         Ok(())

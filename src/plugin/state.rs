@@ -1,7 +1,7 @@
 //! What a plugin's handle and its supervisor share: the link calls go to, and what an operator sees.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -59,6 +59,7 @@ impl Shared {
                 breaker: BreakerState::Closed,
                 hooks: Vec::new(),
                 pid: None,
+                since: None,
                 restarts: 0,
                 reason: None,
             }),
@@ -97,6 +98,7 @@ impl Shared {
         {
             let mut status = self.lock();
             status.pid = Some(pid);
+            status.since = Some(SystemTime::now());
             status.restarts += u64::from(status.reason.is_some());
         }
         // Whatever was said last before this, it was not this process.
@@ -144,7 +146,7 @@ impl Shared {
                 Some(_) if first => PluginState::Starting,
                 Some(_) => PluginState::Degraded,
             };
-            status.pid = None;
+            (status.pid, status.since) = (None, None);
             status.reason = Some(reason.clone());
         }
         self.withdraw(again.is_none());
@@ -180,6 +182,7 @@ impl Shared {
         let pid = {
             let mut status = self.lock();
             status.state = PluginState::Stopped;
+            status.since = None;
             status.pid.take()
         };
         if let Some(pid) = pid {
@@ -190,6 +193,11 @@ impl Shared {
         self.settle(Err(StartFailure { kind: DeathKind::Exit, reason }));
         self.observer.observe(&self.name, &PluginEvent::Stopped);
         self.stopped.send_replace(true);
+    }
+
+    /// A start that takes long.
+    pub(super) fn starting(&self, elapsed: Duration, limit: Duration) {
+        self.observer.observe(&self.name, &PluginEvent::Starting { elapsed, limit });
     }
 
     /// Tells the state the breaker is in now, if it is not the one that was told last: two calls may move it at the

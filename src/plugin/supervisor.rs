@@ -50,6 +50,8 @@ impl DeathKind {
 pub(super) enum Event {
     /// The first thing to happen.
     Start,
+    /// The process is there; from now on it has its time to become ready.
+    Launched,
     /// The handshake is done.
     Ready,
     /// The plugin closed its end of the link, before or after it was ready.
@@ -96,6 +98,8 @@ pub(super) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     New,
+    /// Its turn to be started has not come yet, which is not its fault.
+    Launching,
     Starting {
         until: Instant,
     },
@@ -128,6 +132,7 @@ enum Stage {
 /// The decider.
 #[derive(Debug)]
 pub(super) struct Supervisor {
+    start_time: Duration,
     phase: Phase,
     /// Restarts in a row without a healthy time in between.
     attempts: u32,
@@ -139,8 +144,10 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new() -> Self {
+    /// `start_time` is how long a process may take to become ready.
+    pub(super) fn new(start_time: Duration) -> Self {
         Self {
+            start_time,
             phase: Phase::New,
             attempts: 0,
             crashes: VecDeque::new(),
@@ -158,7 +165,7 @@ impl Supervisor {
     /// When [`Event::Wake`] is wanted.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let due = match self.phase {
-            Phase::New | Phase::Active { .. } | Phase::Stopped => None,
+            Phase::New | Phase::Launching | Phase::Active { .. } | Phase::Stopped => None,
             Phase::Starting { until } | Phase::Waiting { until } => Some(until),
             Phase::Ending { kill_at, .. } => kill_at,
             Phase::Stopping { until, .. } => return until,
@@ -168,7 +175,8 @@ impl Supervisor {
 
     pub(super) fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Start => self.spawn(now),
+            Event::Start => self.spawn(),
+            Event::Launched => self.launched(now),
             Event::Ready => self.ready(now),
             Event::Closed => self.closed(now),
             Event::Failed(kind) => self.failed(kind, now),
@@ -179,9 +187,16 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&mut self, now: Instant) -> Vec<Action> {
-        self.phase = Phase::Starting { until: now + limits::HANDSHAKE_TIMEOUT };
+    fn spawn(&mut self) -> Vec<Action> {
+        self.phase = Phase::Launching;
         vec![Action::Spawn]
+    }
+
+    fn launched(&mut self, now: Instant) -> Vec<Action> {
+        if self.phase == Phase::Launching {
+            self.phase = Phase::Starting { until: now + self.start_time };
+        }
+        Vec::new()
     }
 
     fn ready(&mut self, now: Instant) -> Vec<Action> {
@@ -194,7 +209,7 @@ impl Supervisor {
     /// As a rule the process is exiting this moment, and its status and last words are the better reason.
     fn closed(&mut self, now: Instant) -> Vec<Action> {
         match self.phase {
-            Phase::Starting { .. } | Phase::Active { .. } => {
+            Phase::Launching | Phase::Starting { .. } | Phase::Active { .. } => {
                 self.forgive_if_healthy(now);
                 self.phase = Phase::Ending { kind: None, kill_at: Some(now + limits::EXIT_WAIT) };
                 vec![Action::Withdraw]
@@ -209,7 +224,7 @@ impl Supervisor {
 
     fn failed(&mut self, kind: DeathKind, now: Instant) -> Vec<Action> {
         match self.phase {
-            Phase::Starting { .. } | Phase::Active { .. } => {
+            Phase::Launching | Phase::Starting { .. } | Phase::Active { .. } => {
                 self.forgive_if_healthy(now);
                 self.phase = Phase::Ending { kind: Some(kind), kill_at: None };
                 vec![Action::Withdraw, Action::Kill]
@@ -226,7 +241,7 @@ impl Supervisor {
         let kind = match self.phase {
             Phase::Stopping { .. } => return self.finish(),
             Phase::Ending { kind: known, .. } => known.unwrap_or(kind),
-            Phase::Starting { .. } | Phase::Active { .. } => kind,
+            Phase::Launching | Phase::Starting { .. } | Phase::Active { .. } => kind,
             Phase::New | Phase::Waiting { .. } | Phase::Stopped => return Vec::new(),
         };
         self.forgive_if_healthy(now);
@@ -274,7 +289,7 @@ impl Supervisor {
             Phase::Stopping { .. } | Phase::Stopped => Vec::new(),
             // Nothing runs that a request could still want.
             Phase::New | Phase::Waiting { .. } => self.stop(now),
-            Phase::Starting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
+            Phase::Launching | Phase::Starting { .. } | Phase::Active { .. } | Phase::Ending { .. } => {
                 if drain.is_zero() {
                     return self.stop(now);
                 }
@@ -296,7 +311,9 @@ impl Supervisor {
                 vec![Action::Withdraw, Action::Shutdown]
             }
             // There is no link to say SHUTDOWN over.
-            Phase::Starting { .. } => [vec![Action::Withdraw], self.terminate(now)].concat(),
+            Phase::Launching | Phase::Starting { .. } => {
+                [vec![Action::Withdraw], self.terminate(now)].concat()
+            }
             Phase::Ending { .. } => self.kill(),
         }
     }
@@ -326,14 +343,14 @@ impl Supervisor {
         }
         match self.phase {
             Phase::Starting { .. } => self.failed(DeathKind::Handshake, now),
-            Phase::Waiting { .. } => self.spawn(now),
+            Phase::Waiting { .. } => self.spawn(),
             Phase::Ending { kind, .. } => {
                 self.phase = Phase::Ending { kind, kill_at: None };
                 vec![Action::Kill]
             }
             Phase::Stopping { stage: Stage::Shutdown, .. } => self.terminate(now),
             Phase::Stopping { stage: Stage::Terminate | Stage::Kill, .. } => self.kill(),
-            Phase::New | Phase::Active { .. } | Phase::Stopped => Vec::new(),
+            Phase::New | Phase::Launching | Phase::Active { .. } | Phase::Stopped => Vec::new(),
         }
     }
 }
@@ -369,8 +386,10 @@ mod tests {
 
     impl Life {
         fn new() -> Self {
-            let mut life = Self { supervisor: Supervisor::new(), now: Instant::now() };
+            let supervisor = Supervisor::new(limits::START_TIMEOUT);
+            let mut life = Self { supervisor, now: Instant::now() };
             assert_eq!(life.on(Event::Start), [Action::Spawn]);
+            life.on(Event::Launched);
             life
         }
 
@@ -393,7 +412,11 @@ mod tests {
             let due = self.supervisor.wake_at().expect("something is waited for");
             let waited = due.saturating_duration_since(self.now);
             self.now = due;
-            (waited, self.on(Event::Wake))
+            let actions = self.on(Event::Wake);
+            if actions.contains(&Action::Spawn) {
+                self.on(Event::Launched);
+            }
+            (waited, actions)
         }
     }
 
@@ -488,6 +511,17 @@ mod tests {
         assert_eq!(life.wake(), (Duration::from_secs(5), vec![Action::Withdraw, Action::Kill]));
         let kind = DeathKind::Handshake;
         assert_eq!(life.on(CRASH), [Action::Withdraw, Action::Restart { kind, after: millis(100) }]);
+    }
+
+    #[test]
+    fn the_time_to_start_begins_when_the_process_is_there() {
+        let mut supervisor = Supervisor::new(Duration::from_secs(60));
+        let start = Instant::now();
+        assert_eq!(supervisor.step(Event::Start, start), [Action::Spawn]);
+        assert_eq!(supervisor.wake_at(), None, "its turn may take as long as it does");
+        let launched = start + Duration::from_secs(30);
+        assert_eq!(supervisor.step(Event::Launched, launched), []);
+        assert_eq!(supervisor.wake_at(), Some(launched + Duration::from_secs(60)));
     }
 
     #[test]

@@ -44,10 +44,16 @@ pub(crate) async fn ended(pid: i32) {
     assert_eq!(tokio::task::spawn_blocking(waiting).await.unwrap(), 1, "process {pid} still runs");
 }
 
-/// Every process whose parent is this gateway.
+/// Every plugin of this gateway, and every warden that has none.
 pub(crate) fn children(gateway: &Gateway) -> BTreeSet<i32> {
-    let threads = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
-    let children = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")));
+    let wardens = children_of(i32::try_from(gateway.pid()).unwrap());
+    let plugins = wardens.into_iter().map(|warden| (warden, children_of(warden)));
+    plugins.flat_map(|(warden, plugins)| if plugins.is_empty() { vec![warden] } else { plugins }).collect()
+}
+
+fn children_of(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let children = threads.map(|thread| fs::read_to_string(thread?.path().join("children")));
     // A thread may end while they are looked through, and then it has no children.
     let lists: Vec<String> = children.map_while(Result::ok).collect();
     lists.iter().flat_map(|list| list.split_whitespace()).map(|pid| pid.parse().unwrap()).collect()

@@ -62,6 +62,9 @@ pub(super) struct ObservedView {
     /// Why its last process ended.
     reason: Option<String>,
     pid: Option<u32>,
+    /// When that process was started.
+    #[schema(format = DateTime)]
+    since: Option<String>,
     /// Processes that were started after one had died.
     restarts: u64,
     /// `closed`, `half_open` or `open`.
@@ -158,12 +161,21 @@ impl ObservedView {
     fn of(plugin: &Installed) -> Self {
         let state = plugin.observed().as_str();
         let Some(status) = plugin.status() else {
-            return Self { state, reason: None, pid: None, restarts: 0, breaker: "closed", sandbox: None };
+            return Self {
+                state,
+                reason: None,
+                pid: None,
+                since: None,
+                restarts: 0,
+                breaker: "closed",
+                sandbox: None,
+            };
         };
         Self {
             state,
             reason: status.reason,
             pid: status.pid,
+            since: status.since.map(rfc3339::written),
             restarts: status.restarts,
             breaker: status.breaker.as_str(),
             sandbox: status.pid.map(|_| SandboxLevel::Process.as_str()),

@@ -44,7 +44,7 @@ pub(super) fn plugins(answer: &Value) -> String {
         vec![
             cell(&plugin["name"]),
             cell(&plugin["version"]),
-            cell(&plugin["observed"]["state"]),
+            state(&plugin["observed"]),
             managed.to_owned(),
             cell(place),
             if hooks.is_empty() { "-".to_owned() } else { hooks.join(", ") },
@@ -55,6 +55,14 @@ pub(super) fn plugins(answer: &Value) -> String {
             .to_owned();
     }
     table(&["NAME", "VERSION", "STATE", "MANAGED", "PLACE", "HOOKS"], &rows)
+}
+
+/// A start may take minutes, and then it matters when it began.
+fn state(observed: &Value) -> String {
+    match (observed["state"].as_str(), observed["since"].as_str()) {
+        (Some("starting"), Some(since)) => format!("starting since {since}"),
+        _ => cell(&observed["state"]),
+    }
 }
 
 /// Everything, a line per fact; what has parts is shown by its parts.

@@ -1,18 +1,27 @@
-//! How a plugin's process comes to be. One thread starts them all, and it lives as long as any of them.
+//! How a plugin's process comes to be. One thread starts them all.
 //!
-//! A plugin is started by `posix_spawn` of the gateway's own executable as `hookway __launch`, whose standard
-//! input is the plugin's end of a socket pair. What must happen inside the child before the plugin's program
-//! runs happens there ([`run`]), in a fresh process: a closure run between `fork` and `exec` would force a real
+//! A plugin is started by `posix_spawn` of the gateway's own executable as `hookway __launch`, its *warden*
+//! ([`run`]). The warden forks in a fresh process, arranges there what must be so before the plugin's program runs,
+//! and stays as the program's parent. A closure run between `fork` and `exec` in the gateway would force a real
 //! `fork`, whose cost grows with the gateway's memory (16 ms at 128 MiB) and which is not safe beside threads.
 //!
-//! Nothing of the gateway reaches the plugin: its environment is exactly the one given, its descriptors are 0 to 3.
+//! ```text
+//!  gateway ──control socket──► warden ──► program ──► whatever it starts
+//!     └──────────link, log pipes───────────┘
+//! ```
+//!
+//! The warden is what remains when the gateway is killed: it sees the end of the control socket and ends the plugin
+//! with everything it started. Nothing of the gateway reaches the plugin: its environment is exactly the one given,
+//! its descriptors are 0 to 3.
 
 mod child;
+mod control;
 mod process;
+mod warden;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -23,8 +32,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::limits;
 
-pub use child::run;
 pub(super) use process::Process;
+pub use warden::run;
 
 /// The hidden command under which the executable runs [`run`].
 pub const COMMAND: &str = "__launch";
@@ -40,11 +49,14 @@ pub struct Program {
     pub env: Vec<(String, String)>,
 }
 
-/// A process that was just started, with everything that leads to it.
+/// A warden that was just started, with everything that leads to it and to its plugin.
 pub(super) struct Spawned {
+    /// The warden.
     pub child: std::process::Child,
-    /// Readable once the process has ended.
+    /// Readable once the warden has ended.
     pub pidfd: OwnedFd,
+    /// The gateway's end, non-blocking.
+    pub control: UnixStream,
     /// The gateway's end, non-blocking. The plugin's death is its end of file.
     pub socket: UnixStream,
     pub stdout: OwnedFd,
@@ -72,7 +84,7 @@ impl Launcher {
         Ok(Self { jobs })
     }
 
-    /// Returns once the launcher runs. Whether it then finds the program shows in its exit status: 127 if not.
+    /// Returns once the warden runs. Whether it then finds the program shows in its exit status: 127 if not.
     pub(super) async fn spawn(&self, program: Program) -> io::Result<Spawned> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes has ended");
@@ -81,34 +93,29 @@ impl Launcher {
     }
 }
 
-/// The parent-death signal of a child follows the thread that started it, so this one only ends when the last
-/// supervisor is gone.
 fn serve(executable: &std::path::Path, mut queue: mpsc::Receiver<Job>) {
     while let Some(job) = queue.blocking_recv() {
         let spawned = spawn(executable, &job.program);
         if let Err(Ok(unclaimed)) = job.reply.send(spawned) {
-            abandon(unclaimed);
+            process::abandon(unclaimed);
         }
     }
 }
 
-/// Whoever asked is gone: nobody else would end and reap it.
-fn abandon(mut spawned: Spawned) {
-    process::kill_group(spawned.child.id());
-    let _ = spawned.child.wait();
-}
-
 fn spawn(executable: &std::path::Path, program: &Program) -> io::Result<Spawned> {
     let (ours, theirs) = socket_pair()?;
+    let (control, wardens) = UnixStream::pair()?;
+    control::send(&control, &[0], theirs.as_fd())?;
+    drop(theirs);
+    control.set_nonblocking(true)?;
     let mut child = Command::new(executable)
         .arg0("hookway")
         .arg(COMMAND)
-        .arg(std::process::id().to_string())
         .arg(&program.dir)
         .args(&program.argv)
         .env_clear()
         .envs(program.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdin(Stdio::from(OwnedFd::from(wardens)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -118,17 +125,18 @@ fn spawn(executable: &std::path::Path, program: &Program) -> io::Result<Spawned>
         Ok(pidfd) => {
             let stdout = child.stdout.take().expect("stdout was asked to be a pipe").into();
             let stderr = child.stderr.take().expect("stderr was asked to be a pipe").into();
-            Ok(Spawned { child, pidfd, socket: ours, stdout, stderr })
+            Ok(Spawned { child, pidfd, control, socket: ours, stdout, stderr })
         }
         Err(error) => {
-            process::kill_group(child.id());
+            // End of file: the warden ends what it started.
+            drop(control);
             let _ = child.wait();
             Err(error.into())
         }
     }
 }
 
-/// Both ends close on exec; the child's copy is made by the spawn itself. Large buffers keep a 64 KiB part of a
+/// Both ends close on exec; the plugin's travels over the control socket. Large buffers keep a 64 KiB part of a
 /// body from waiting for the reader.
 fn socket_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
