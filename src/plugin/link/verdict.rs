@@ -79,6 +79,9 @@ fn action(said: &mut VerdictMeta, body: Bytes) -> Result<Action, String> {
         VerdictAction::Respond => Ok(Action::Respond { status: status(said.status.take(), 200)?, body }),
         VerdictAction::Reject => {
             let status = status(said.status.take(), 403)?;
+            if !status.is_client_error() && !status.is_server_error() {
+                return Err(format!("status: a reject is an error, and {status} is none; write 400 to 599"));
+            }
             let wire::ApiError { message, code, kind, param } =
                 said.error.take().ok_or("error: a reject needs one, with a message")?;
             Ok(Action::Reject { status, error: ApiError { message, kind, code, param } })
@@ -288,6 +291,21 @@ mod tests {
             ),
             (json!({"action": "continue", "headers": {"remove": [""]}}), b"", "headers.remove: \"\" is no"),
             (json!({"action": "reject"}), b"", "error: a reject needs one"),
+            (
+                json!({"action": "reject", "status": 200, "error": {"message": "no"}}),
+                b"",
+                "status: a reject is an error, and 200 OK is none; write 400 to 599",
+            ),
+            (
+                json!({"action": "reject", "status": 204, "error": {"message": "no"}}),
+                b"",
+                "status: a reject is an error, and 204 No Content is none",
+            ),
+            (
+                json!({"action": "reject", "status": 302, "error": {"message": "no"}}),
+                b"",
+                "status: a reject is an error, and 302 Found is none",
+            ),
             (json!({"action": "patch"}), b"", "patch: neither"),
             (
                 json!({"action": "patch", "patch": {}, "jsonPatch": []}),
