@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Gateway};
-use crate::config::{Config, Environment, Tls};
+use crate::config::{Config, Environment, Sandbox, Tls};
 use crate::descriptors::{self, Raised};
 use crate::edge::{self, Edge, Sockets};
 use crate::lifecycle::{By, Ground, Lifecycle, LifecycleError, Source};
@@ -59,6 +59,7 @@ pub enum Ended {
 /// Runs the gateway until a signal ends it.
 pub fn serve(options: Options) -> anyhow::Result<Ended> {
     let Options { config, config_path, environment, upgrade } = options;
+    survive_signals();
     let metrics = Arc::new(Metrics::new());
     panics::install(config.log.format, metrics.clone());
     let log = logging::init(&config.log)?;
@@ -110,6 +111,26 @@ fn raise_descriptor_limit() {
     let Raised { from, to } = descriptors::raise_limit();
     let said = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     tracing::info!(soft_limit = said(from), limit = said(to), "descriptors this gateway may open");
+}
+
+/// Signals that would end the process by default and mean nothing to it. SIGXFSZ comes with a write beyond
+/// `RLIMIT_FSIZE`: ignored, the write fails, and its change is refused like any other that cannot be written.
+/// Plugins start with the defaults.
+fn survive_signals() {
+    const MEANINGLESS: [libc::c_int; 8] = [
+        libc::SIGXFSZ,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGALRM,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGIO,
+        libc::SIGPWR,
+    ];
+    for signal in MEANINGLESS {
+        // SAFETY: No handler is installed, and none was.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
@@ -175,6 +196,7 @@ async fn run(
     let (live, store) = (ground.live.clone(), ground.store.clone());
     let listen = config.listen.clone();
     let limits = config.limits.clone();
+    let sandbox = config.plugins.sandbox;
     let (lifecycle, published) = Lifecycle::start(source, config, ground).await?;
     let sockets = match bound {
         Some(sockets) => sockets,
@@ -207,7 +229,7 @@ async fn run(
     let (stop_accepting, stopped) = watch::channel(false);
     let edge = Edge::new(relay.clone(), limits);
     let mut accepting = data.spawn(edge::accept(edge, sockets.data, tls, stopped));
-    announce(data_address, admin_address);
+    announce(data_address, admin_address, sandbox);
 
     let end = tokio::select! {
         end = signals.until_the_end(&lifecycle, listen.upgrade_socket.as_deref(), &handed_over) => end,
@@ -242,8 +264,9 @@ async fn run(
     Ok(ended)
 }
 
-fn announce(data: SocketAddr, admin: SocketAddr) {
-    tracing::info!(data = %data, admin = %admin, version = env!("CARGO_PKG_VERSION"), "serving");
+fn announce(data: SocketAddr, admin: SocketAddr, sandbox: Sandbox) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(data = %data, admin = %admin, version, sandbox = sandbox.as_str(), "serving");
 }
 
 /// Waits for the requests in flight; cuts them when `grace` is over or a second signal comes.

@@ -85,9 +85,7 @@ impl Kind {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Hook(cause) => match cause {
                 Cause::Timeout => StatusCode::GATEWAY_TIMEOUT,
-                Cause::Unavailable | Cause::Overloaded | Cause::Broken | Cause::Sandbox => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                Cause::Unavailable | Cause::Overloaded | Cause::Broken => StatusCode::SERVICE_UNAVAILABLE,
                 Cause::Error | Cause::Malformed | Cause::Protocol => StatusCode::BAD_GATEWAY,
                 Cause::TooLarge | Cause::Oversize => StatusCode::PAYLOAD_TOO_LARGE,
             },
@@ -183,7 +181,7 @@ impl Fault {
         }
         .detail(detail);
         match cause {
-            Cause::Unavailable | Cause::Overloaded | Cause::Broken | Cause::Sandbox => {
+            Cause::Unavailable | Cause::Overloaded | Cause::Broken => {
                 fault.retry_after(Duration::from_secs(1))
             }
             Cause::Timeout

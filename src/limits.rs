@@ -301,8 +301,9 @@ pub const LIVE_EVENTS: usize = 1024;
 
 /// A command connecting to the gateway it is for, which is mostly on the same machine.
 pub const CLI_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A command's wait for an answer. A change may stand behind others, each with a plugin's start.
-pub const CLI_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A command's wait for an answer: a plugin may take [`START_TIMEOUT_MAX`] to start, and the change may stand behind
+/// others.
+pub const CLI_ANSWER_TIMEOUT: Duration = Duration::from_secs(360);
 /// An answer of the admin API that a command takes.
 pub const CLI_ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Between two looks for new lines of a log that is followed.

@@ -228,6 +228,16 @@ async fn a_plugin_that_fails_at_its_start_says_why() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_takes_longer_to_start_than_it_said_is_ended() {
+    let twin = Twin::start(PluginSpec { start_timeout: Duration::from_millis(200), ..spec("slow") });
+    let failure = twin.plugin.ready().await.unwrap_err();
+    assert_eq!(
+        failure.to_string(),
+        "handshake: it was not ready within 200 ms; a plugin that needs longer says so by startTimeoutMs in plugin.json"
+    );
+}
+
+#[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
     let twin = Twin::start(PluginSpec { argv: vec!["/no/such/program".into()], ..spec("") });
     let failure = twin.plugin.ready().await.unwrap_err();

@@ -86,6 +86,9 @@ fn summary(name: &str, config: &Config, packages: &[Package]) -> String {
         let hooks: Vec<&str> = manifest.hooks.keys().map(|hook| hook.as_str()).collect();
         let off = if entry.enabled { "" } else { " (switched off)" };
         text += &format!("\n  plugin {} {}: {}{off}", manifest.name, manifest.version, hooks.join(", "));
+        for notice in manifest.notices(config.plugins.chain_budget) {
+            text += &format!("\n    notice: {notice}");
+        }
     }
     text
 }

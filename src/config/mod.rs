@@ -88,9 +88,18 @@ pub struct PluginSettings {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sandbox {
-    Required,
+    /// As far as this version can, which is not at all.
     BestEffort,
     Off,
+}
+
+impl Sandbox {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// `[limits]`

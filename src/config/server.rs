@@ -10,7 +10,7 @@ use tracing_subscriber::filter::EnvFilter;
 
 use super::place::Place;
 use super::{Admin, Limits, Listen, Log, LogFormat, PluginSettings, Sandbox, Tls};
-use crate::document::{Section, boolean, duration, integer, one_of, parsed, size};
+use crate::document::{Node, Section, Wrong, boolean, duration, integer, one_of, parsed, size};
 use crate::limits;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -115,14 +115,9 @@ pub(super) fn plugins(
     place: &Place<'_>,
     state_dir: Option<&Path>,
 ) -> Option<PluginSettings> {
-    let sandbox = one_of(&[
-        ("required", Sandbox::Required),
-        ("best-effort", Sandbox::BestEffort),
-        ("off", Sandbox::Off),
-    ]);
     let dirs = section.list("dirs", place.path());
     Some(PluginSettings {
-        sandbox: section.get("sandbox", sandbox).unwrap_or(Sandbox::Required),
+        sandbox: section.get("sandbox", sandbox).unwrap_or(Sandbox::Off),
         chain_budget: section
             .get("chain_budget", duration(MILLISECOND..=CHAIN_BUDGET_MAX))
             .unwrap_or(limits::CHAIN_BUDGET),
@@ -131,6 +126,15 @@ pub(super) fn plugins(
             Some(dirs) => dirs,
             None => vec![state_dir?.join("plugins")],
         },
+    })
+}
+
+/// What is required and cannot be given must not start.
+fn sandbox(node: &Node) -> Result<Sandbox, Wrong> {
+    const WORDS: [(&str, Option<Sandbox>); 3] =
+        [("required", None), ("best-effort", Some(Sandbox::BestEffort)), ("off", Some(Sandbox::Off))];
+    one_of(&WORDS)(node)?.ok_or_else(|| {
+        Wrong::Value("cannot be met: this version does not confine plugins; write \"off\"".to_owned())
     })
 }
 

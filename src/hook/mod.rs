@@ -49,6 +49,12 @@ impl HookName {
     /// The hooks this version of the gateway calls. A manifest may name the others; they are not yet called.
     pub const CALLED: [Self; 2] = [Self::OnRequest, Self::OnError];
 
+    /// Whether this version does what a manifest asks for by declaring it. `onConfigChange` is no call: its plugin is
+    /// sent CONFIGURE.
+    pub fn is_used(self) -> bool {
+        Self::CALLED.contains(&self) || self == Self::OnConfigChange
+    }
+
     /// The name in a manifest and in a call's meta.
     pub const fn as_str(self) -> &'static str {
         match self {

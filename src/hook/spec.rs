@@ -48,12 +48,10 @@ pub enum Cause {
     TooLarge,
     /// The body is larger than the plugin takes.
     Oversize,
-    /// The sandbox ended the process.
-    Sandbox,
 }
 
 impl Cause {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Timeout,
         Self::Unavailable,
         Self::Overloaded,
@@ -63,7 +61,6 @@ impl Cause {
         Self::Protocol,
         Self::TooLarge,
         Self::Oversize,
-        Self::Sandbox,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -77,7 +74,6 @@ impl Cause {
             Self::Protocol => "protocol",
             Self::TooLarge => "too_large",
             Self::Oversize => "oversize",
-            Self::Sandbox => "sandbox",
         }
     }
 

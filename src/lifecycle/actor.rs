@@ -106,6 +106,7 @@ impl Actor {
             tracing::error!(plugin, step = failure.step(), reason = failure.reason, "a plugin did not start");
         }
         for entry in built.entries.iter().filter(|entry| entry.wanted.enabled) {
+            entry.warn(&config);
             if let Some(reason) = &entry.wanted.error {
                 tracing::error!(plugin = &*entry.wanted.name, reason, "a plugin is not started");
             }

@@ -62,6 +62,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Tells the log what its manifest asks for that this version does not do.
+    pub(super) fn warn(&self, config: &Config) {
+        for notice in self.wanted.notices(config.plugins.chain_budget) {
+            tracing::warn!(plugin = &*self.wanted.name, notice, "plugin.notice");
+        }
+    }
+
     /// As operators see it.
     pub(super) fn shown(&self) -> Installed {
         let plugin = self.running.as_ref().map(|running| running.plugin.clone());

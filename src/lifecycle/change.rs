@@ -13,6 +13,7 @@ use super::order::{Place, arrange};
 use super::removal::Removal;
 use super::report::Report;
 use crate::hook::HookName;
+use crate::metrics::RestartReason;
 use crate::package::{Manifest, Permissions};
 use crate::plugin::PluginState;
 use crate::store::Change;
@@ -38,9 +39,11 @@ impl Actor {
         wanted.activated_at = Some(SystemTime::now());
         wanted.grants = Some(grants.clone());
         let name = wanted.name.clone();
+        let notices = wanted.notices(self.config.plugins.chain_budget);
         plan.changes.push(Change::SetGrants { name: name.to_string(), grants: json!(grants) });
         plan.changes.push(Change::SetEnabled { name: name.to_string(), enabled: true });
         plan.sentences.push(format!("plugin '{name}' activated"));
+        plan.sentences.extend(notices.iter().map(|notice| format!("plugin '{name}': {notice}")));
         plan.due = Some(Due::Anew(vec![name.clone()]));
         self.carry_out(plan, by.note("activate", Some(&name), json!({ "grants": grants.words() }))).await
     }
@@ -97,7 +100,11 @@ impl Actor {
         let right = Change::SetError { name: name.to_owned(), error: None };
         plan.changes.extend(was_wrong.then_some(right));
         plan.sentences.push(format!("plugin '{name}' restarted"));
-        self.carry_out(plan, by.note("restart", Some(name), Value::Null)).await
+        let done = self.carry_out(plan, by.note("restart", Some(name), Value::Null)).await;
+        if done.is_ok() {
+            self.ground.metrics.plugin(name).restarted(RestartReason::Operator);
+        }
+        done
     }
 
     /// Stores the config, then tells the plugin. A process that takes a new config while it runs keeps running; any other

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, json};
 
@@ -62,10 +62,10 @@ impl Actor {
             Ok::<_, StageError>((staged, known.collect::<HashMap<_, _>>()))
         })
         .await??;
-        let mut plan = self.plan();
+        let (mut plan, budget) = (self.plan(), self.config.plugins.chain_budget);
         let taken: Vec<Taken> = staged
             .iter()
-            .map(|staged| plan.take(staged.package(), staged.target(), source, options, &known))
+            .map(|staged| plan.take(staged.package(), staged.target(), source, options, &known, budget))
             .collect::<Result<_, _>>()?;
         let anew = taken.iter().filter_map(Taken::to_start).collect::<Vec<_>>();
         plan.due = (!anew.is_empty()).then_some(Due::Anew(anew));
@@ -143,16 +143,21 @@ impl Plan {
         source: &Path,
         InstallOptions { grant, force }: InstallOptions,
         known: &HashMap<Arc<str>, Lying>,
+        chain_budget: Duration,
     ) -> Result<Taken, LifecycleError> {
         let name = package.manifest.name.clone();
         let version = package.manifest.version.to_string();
         let installed = row::installed(package, target, source);
+        let notices = package.manifest.notices(chain_budget);
+        let notices =
+            notices.into_iter().map(|notice| format!("plugin '{name}': {notice}")).collect::<Vec<_>>();
         let Some(entry) = self.entries.iter_mut().find(|entry| *entry.wanted.name == *name) else {
             let grants = grant.then(|| package.manifest.permissions.clone());
             let config = Map::new();
             let wanted = Installed { grants: grants.clone(), ..row::new(package, target, source) };
             self.entries.push(Entry { wanted, running: None });
             self.sentences.push(format!("plugin '{name}' {version} installed"));
+            self.sentences.extend(notices);
             let grants = json!(grants);
             self.changes.push(Change::Insert { installed, enabled: false, config, grants });
             let plugin = InstalledPlugin { name, version, replaced: None };
@@ -190,6 +195,7 @@ impl Plan {
         } else {
             format!("plugin '{name}' {version} in place of {}", before.wanted.version)
         });
+        self.sentences.extend(notices);
         let plugin = InstalledPlugin { name, version, replaced: Some(before.wanted.version.clone()) };
         Ok(Taken { plugin, superseded: Some(before), removal })
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
@@ -126,6 +126,11 @@ impl Installed {
             (Origin::Stored, None) => asked.words(),
             (Origin::Managed, _) => Vec::new(),
         }
+    }
+
+    /// What its manifest asks for that this version does not do.
+    pub fn notices(&self, chain_budget: Duration) -> Vec<String> {
+        self.manifest.as_ref().map(|manifest| manifest.notices(chain_budget)).unwrap_or_default()
     }
 
     pub fn observed(&self) -> Observed {

@@ -72,6 +72,11 @@ impl Actor {
         }
         let started: Vec<String> =
             built.started.iter().map(|running| running.plugin.name().to_owned()).collect();
+        for entry in
+            built.entries.iter().filter(|entry| started.iter().any(|name| **name == *entry.wanted.name))
+        {
+            entry.warn(&config);
+        }
         let sentences = report::sentences(&changes, &started);
         let note = by.note("reload", None, json!(sentences));
         let taken_away = self.commit(built, Vec::new(), note, &sentences).await?;

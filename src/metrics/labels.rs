@@ -97,8 +97,6 @@ labels! {
     RestartReason {
         /// It exited or was killed.
         Exited = "exited",
-        /// The kernel ended it for breaking out of its sandbox.
-        Sandbox = "sandbox",
         /// It broke the protocol.
         Protocol = "protocol",
         /// It no longer answered pings.
@@ -124,10 +122,6 @@ labels! {
     SandboxLevel {
         /// Its own process, environment and descriptors.
         Process = "process",
-        /// Some of what its manifest does not grant is denied by the kernel.
-        Partial = "partial",
-        /// All of it is.
-        Full = "full",
     }
 }
 

@@ -12,6 +12,9 @@ use crate::document::{
 use crate::hook::{BodyNeed, Cause, Endpoint, HookName, HookSpec, Mutates, OnFailure, Policy, When};
 use crate::limits;
 
+/// A cause that `onFailure` may name and this version does not know: the kernel ended a confined process.
+pub(super) const FUTURE_CAUSE: &str = "sandbox";
+
 /// Hooks of OmniRoute that have no counterpart here. They are taken and never called.
 pub(super) const FOREIGN_HOOKS: [&str; 2] = ["onPluginMessage", "onRender"];
 
@@ -266,6 +269,7 @@ fn on_failure(section: &mut Section<'_, '_>, default: OnFailure) -> OnFailure {
     };
     let by_cause = section.optional_table(KEY, "{ \"default\": \"closed\" }", |causes| {
         let on_failure = causes.get("default", policy).map_or(default, OnFailure::always);
+        causes.get(FUTURE_CAUSE, policy);
         Cause::ALL.into_iter().fold(on_failure, |on_failure, cause| {
             match causes.get(cause.as_str(), policy) {
                 Some(policy) => on_failure.with(cause, policy),

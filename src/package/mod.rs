@@ -24,6 +24,7 @@ mod digest;
 mod hooks;
 mod integrity;
 mod manifest;
+mod notices;
 mod permissions;
 mod program;
 mod scan;
@@ -99,6 +100,10 @@ fn read_manifest(dir: &Path, shown: &Path) -> Result<(Manifest, Program, String)
     let (manifest, program) = Document::read_json(&file_name, &text, |root| {
         let (manifest, program) = (manifest::read(root), program::read(root, dir));
         integrity::read(root, dir, program.as_ref());
+        // Only of a folder: what was accepted once stays readable.
+        if let Some(manifest) = &manifest {
+            notices::refuse_filters_not_called(root, manifest);
+        }
         manifest.zip(program)
     })?;
     Ok((manifest, program, text))

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::hooks::{BODIES, FOREIGN_HOOKS, MODES, MUTATIONS, POLICIES};
+use super::hooks::{BODIES, FOREIGN_HOOKS, FUTURE_CAUSE, MODES, MUTATIONS, POLICIES};
 use super::manifest::{MEMORY_MB, OBJECT_LISTS, PRIORITY, PRIORITY_MAX, PROTOCOL, SOURCES};
 use super::permissions::WORDS;
 use super::program::RUNTIMES;
@@ -75,6 +75,9 @@ fn properties() -> Value {
         "configSchema": { "type": ["object", "boolean"],
                           "description": "What an operator may set: JSON Schema 2020-12, or OmniRoute's map of fields. A field with \"secret\": true is never shown again." },
         "limits": process_limits(),
+        "startTimeoutMs": { "type": "integer", "minimum": 1, "description": "From the start of its process to READY.",
+                            "default": u64::try_from(limits::START_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+                            "maximum": u64::try_from(limits::START_TIMEOUT_MAX.as_millis()).unwrap_or(u64::MAX) },
         "enabledByDefault": { "type": "boolean", "default": false },
         "source": { "enum": words(&SOURCES), "description": OMNIROUTE },
         "integrations": { "description": OMNIROUTE }
@@ -118,6 +121,7 @@ fn hook(is_stream: bool) -> Value {
     let by_cause = Cause::ALL.map(|cause| (cause.as_str().to_owned(), json!({ "$ref": "#/$defs/policy" })));
     let mut causes: Map<String, Value> = by_cause.into_iter().collect();
     causes.insert("default".to_owned(), json!({ "$ref": "#/$defs/policy" }));
+    causes.insert(FUTURE_CAUSE.to_owned(), json!({ "$ref": "#/$defs/policy" }));
     let mutation = json!({ "anyOf": [{ "enum": MUTATIONS }, { "type": "string", "pattern": POINTER }] });
     let mut spec = json!({
         "type": "object",

@@ -54,12 +54,9 @@ impl Outcome {
             Cause::Timeout => Self::TimedOut,
             Cause::Error | Cause::Malformed | Cause::TooLarge => Self::Erred,
             // A lost process is the supervisor's business, and too much load is not cured by refusing more.
-            Cause::Unavailable
-            | Cause::Overloaded
-            | Cause::Broken
-            | Cause::Protocol
-            | Cause::Oversize
-            | Cause::Sandbox => Self::Neutral,
+            Cause::Unavailable | Cause::Overloaded | Cause::Broken | Cause::Protocol | Cause::Oversize => {
+                Self::Neutral
+            }
         }
     }
 }

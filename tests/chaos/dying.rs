@@ -166,6 +166,15 @@ async fn when_the_gateway_is_killed_no_plugin_is_left() {
 }
 
 #[tokio::test]
+async fn when_the_gateway_is_killed_nothing_that_a_plugin_started_is_left() {
+    let gateway = start("", &with_children()).await;
+    let child = leave_a_child_behind(&gateway).await;
+    assert!(is_alive(child));
+    gateway.signal(Signal::KILL);
+    ended(child).await;
+}
+
+#[tokio::test]
 async fn a_dead_plugin_costs_only_what_it_was_asked_for() {
     let when = json!({"when": {"model": "guarded-*"}});
     let dead = Folder::misbehaving("dead").hook("onRequest", when).mode("exit_at_start");
@@ -191,6 +200,12 @@ async fn a_declared_hook_that_the_process_does_not_serve_is_closed_and_not_skipp
     let answer = gateway.ask(&Request::chat(HELLO)).await;
     assert_eq!((answer.status(), answer.get("x-hookway-plugin")), (503, Some("forgets")));
     assert_ne!(state(&gateway, "forgets").await["state"], "active");
+}
+
+#[tokio::test]
+async fn the_start_line_says_how_far_plugins_are_confined() {
+    let gateway = start("", &[]).await;
+    assert_eq!(gateway.log.message("serving").await["sandbox"], "off");
 }
 
 #[tokio::test]

@@ -130,8 +130,18 @@ async fn a_plugin_that_does_not_start_leaves_the_old_generation_and_is_named() {
         ("exit_at_start", "start", "exited with status 3: told to exit at start"),
         ("refuse_at_start", "handshake", "it refused: told to refuse"),
         ("wrong_protocol", "handshake", "it refused: it speaks protocol 9, the gateway 1"),
+        (
+            "forget_hooks",
+            "handshake",
+            "plugin.json declares onRequest, but the program does not serve it (READY leaves it out); add a handler \
+             for onRequest to the program, or take it out of \"hooks\" in plugin.json",
+        ),
         ("claim_hooks", "handshake", "it serves \"onStreamEvent\", which its manifest does not ask for"),
-        ("hang_at_start", "handshake", "it was not ready within 5 s"),
+        (
+            "hang_at_start",
+            "handshake",
+            "it was not ready within 5000 ms; a plugin that needs longer says so by startTimeoutMs in plugin.json",
+        ),
     ];
     for (mode, step, reason) in cases {
         let report = reload(&gateway, "", &[answers(2), Folder::misbehaving("new").mode(mode)]).await;

@@ -36,6 +36,17 @@ async fn error_event(client: &mut Wire) -> Value {
 }
 
 #[tokio::test]
+async fn signals_that_mean_nothing_to_the_gateway_do_not_end_it() {
+    let gateway = start("", &[Folder::misbehaving("twin")]).await;
+    for signal in
+        [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XFSZ, Signal::VTALARM, Signal::PROF, Signal::IO]
+    {
+        gateway.signal(signal);
+        assert_eq!(gateway.ask(&Request::chat(HELLO)).await.status(), 200, "after {signal:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_finishes_while_nothing_new_is_taken_and_then_the_gateway_ends() {
     let (mut gateway, mut client, mut call, plugin) = streaming("").await;
     let mut idle = gateway.connect().await;

@@ -27,6 +27,8 @@ pub struct PluginView {
     observed: ObservedView,
     permissions: PermissionsView,
     hooks: Vec<HookView>,
+    /// What its manifest asks for that this version does not do, one sentence each.
+    notices: Vec<String>,
     /// Calls without a verdict that let their request go on, by cause.
     fail_open: BTreeMap<&'static str, u64>,
     directory: String,
@@ -91,6 +93,8 @@ pub(super) struct PermissionsView {
 #[serde(rename_all = "camelCase")]
 pub(super) struct HookView {
     name: &'static str,
+    /// This version calls it.
+    called: bool,
     timeout_ms: u64,
     /// What a call without a verdict means for the request.
     on_failure: OnFailureView,
@@ -145,6 +149,7 @@ impl PluginView {
             observed: ObservedView::of(plugin),
             permissions: PermissionsView::of(plugin),
             hooks: hooks.map(|(_, spec)| HookView::of(spec, summary(spec))).collect(),
+            notices: plugin.notices(generation.config.plugins.chain_budget),
             fail_open: fail_open.iter().map(|(cause, count)| (cause.as_str(), *count)).collect(),
             directory: plugin.directory.display().to_string(),
             digest: plugin.digest.clone(),
@@ -200,6 +205,7 @@ impl HookView {
         let calls = summary.map(|summary| summary.calls.as_slice()).unwrap_or_default();
         Self {
             name: spec.name.as_str(),
+            called: spec.name.is_used(),
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             on_failure: OnFailureView::of(&spec.on_failure),
             calls: calls.iter().map(|(outcome, count)| (outcome.as_str(), *count)).collect(),

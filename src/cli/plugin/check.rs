@@ -38,6 +38,8 @@ pub(super) fn run(
     let package = load(dir)?;
     let manifest = &package.manifest;
     steps.done("manifest", &format!("{} {}, {}", manifest.name, manifest.version, hooks_of(manifest)));
+    let notices = manifest.notices(limits::CHAIN_BUDGET);
+    notices.iter().for_each(|notice| steps.done("notice", notice));
     let program = program(&package)?;
     steps.done("program", &program);
     let output = start_and_end(&package, config.take(), environment, &mut steps)?;
@@ -49,7 +51,7 @@ pub(super) fn run(
 
 fn hooks_of(manifest: &Manifest) -> String {
     let name = |hook: &HookName| {
-        let note = if HookName::CALLED.contains(hook) { "" } else { " (not called by this version)" };
+        let note = if hook.is_used() { "" } else { " (not called by this version)" };
         format!("{hook}{note}")
     };
     let hooks: Vec<String> = manifest.hooks.keys().map(name).collect();

@@ -39,7 +39,12 @@ pub(super) fn plugins(answer: &Value) -> String {
         let wanted = &plugin["wanted"];
         let place = if wanted["position"].is_null() { &wanted["priority"] } else { &wanted["position"] };
         let hooks = plugin["hooks"].as_array().into_iter().flatten();
-        let hooks: Vec<&str> = hooks.filter_map(|hook| hook["name"].as_str()).collect();
+        let hooks: Vec<String> = hooks
+            .filter_map(|hook| {
+                let note = if hook["called"] == false { " (not called)" } else { "" };
+                Some(format!("{}{note}", hook["name"].as_str()?))
+            })
+            .collect();
         let managed = if plugin["managed"] == true { "yes" } else { "no" };
         vec![
             cell(&plugin["name"]),
@@ -185,13 +190,13 @@ mod tests {
     fn columns_line_up_and_lines_end_where_their_text_does() {
         let answer = json!({"plugins": [
             {"name": "redact", "version": "0.1.0", "managed": true, "observed": {"state": "active"},
-             "wanted": {"priority": 100, "position": null}, "hooks": [{"name": "onRequest"}, {"name": "onError"}]},
+             "wanted": {"priority": 100, "position": null}, "hooks": [{"name": "onRequest", "called": true}, {"name": "onResponse", "called": false}]},
             {"name": "a-longer-name", "version": "1.0.0", "managed": false, "observed": {"state": "installed"},
              "wanted": {"priority": 100, "position": 20}, "hooks": []},
         ]});
         let expected = "\
 NAME           VERSION  STATE      MANAGED  PLACE  HOOKS
-redact         0.1.0    active     yes      100    onRequest, onError
+redact         0.1.0    active     yes      100    onRequest, onResponse (not called)
 a-longer-name  1.0.0    installed  no       20     -";
         assert_eq!(plugins(&answer), expected);
     }

@@ -11,7 +11,7 @@ use super::folder;
 use crate::package::{MANIFEST_FILE, load, manifest_schema};
 
 /// Bad manifests that the schema takes: what is wrong with them lies in the folder, in a pattern, or between keys.
-const BEYOND_A_SCHEMA: [&str; 32] = [
+const BEYOND_A_SCHEMA: [&str; 34] = [
     "command-absolute",
     "command-climbs",
     "command-not-executable",
@@ -34,6 +34,8 @@ const BEYOND_A_SCHEMA: [&str; 32] = [
     "config-schema-ref-to-the-web",
     "config-schema-secret-a-word",
     "config-schema-type-unknown",
+    "hook-answers-closed",
+    "hook-answers-closed-for-a-cause",
     "hook-header-of-the-gateway",
     "hook-header-with-a-space",
     "integrity-of-another-file",

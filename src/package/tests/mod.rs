@@ -78,9 +78,11 @@ fn a_manifest_in_full_is_read_in_full() {
                          "network": ["tcp:443"], "exec": false },
         "limits": { "memoryMb": 128, "maxInFlight": 8, "instances": 2 },
         "configSchema": { "type": "object", "properties": { "z": { "default": 1.50 }, "a": {} } },
+        "startTimeoutMs": 60000,
         "enabledByDefault": true
     }"#,
     );
+    assert_eq!(manifest.start_timeout, Duration::from_secs(60));
     assert_eq!((manifest.name.as_str(), manifest.version.to_string().as_str()), ("redact-2", "1.2.3-rc.1"));
     assert_eq!((manifest.priority, manifest.enabled_by_default), (-10, true));
     let mut permissions = serde_json::to_value(&manifest.permissions).unwrap();
@@ -138,7 +140,7 @@ fn every_shipped_plugin_is_a_package() {
 
 #[test]
 fn true_is_the_whole_body_and_an_empty_object_is_nothing_but_the_call() {
-    let manifest = manifest(&with(r#""hooks": { "onRequest": true, "onResponse": {} }"#));
+    let manifest = manifest(&with(r#""hooks": { "onRequest": true, "onError": {} }"#));
     let whole = &manifest.hooks[&HookName::OnRequest];
     assert_eq!(whole.body, BodyNeed::Full);
     assert_eq!(whole.mutates, Mutates::anything());
@@ -146,7 +148,7 @@ fn true_is_the_whole_body_and_an_empty_object_is_nothing_but_the_call() {
     assert_eq!(whole.timeout, limits::HOOK_TIMEOUT);
     assert_eq!(whole.on_failure.policy(Cause::Timeout), Policy::Closed);
     assert_eq!(whole.body_bytes_max, usize::MAX);
-    assert_eq!(manifest.hooks[&HookName::OnResponse].body, BodyNeed::None);
+    assert_eq!(manifest.hooks[&HookName::OnError].body, BodyNeed::None);
 }
 
 #[test]

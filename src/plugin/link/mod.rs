@@ -118,11 +118,13 @@ impl Link {
                 format!("its process was started without {}", call.hook),
             ));
         }
-        let budget = call.budget;
+        let (budget, cut_short) = (call.budget, call.cut_short);
         match timeout(budget, self.exchange(call)).await {
             Ok(result) => result,
             Err(_) => {
-                Err(HookFailure::new(Cause::Timeout, format!("no answer within {} ms", budget.as_millis())))
+                let whose = if cut_short { ", which was left of [plugins] chain_budget" } else { "" };
+                let detail = format!("no answer within {} ms{whose}", budget.as_millis());
+                Err(HookFailure::new(Cause::Timeout, detail))
             }
         }
     }

@@ -313,6 +313,14 @@ async fn an_answer_in_parts_is_one_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timeout_that_came_early_says_whose_budget_was_spent() {
+    let (link, _fake) = linked().await;
+    let asked = Call { cut_short: true, ..example(Bytes::new(), Duration::from_millis(40)) };
+    let failure = link.call(asked).await.unwrap_err();
+    assert_eq!(failure.detail, "no answer within 40 ms, which was left of [plugins] chain_budget");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_plugin_is_cancelled_at_the_deadline_and_its_late_answer_swallowed() {
     let (link, mut fake) = linked().await;
     let call = ask(&link, "", Duration::from_millis(250));
