@@ -1,7 +1,7 @@
 //! One request and its answer: a body read to its end, an answer framed and written, and whether the connection
 //! may serve another.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, TRANSFER_ENCODING};
@@ -159,8 +159,11 @@ impl<'a> Exchange<'a> {
         }
         let connection = if self.keeps { "keep-alive" } else { "close" };
         headers.insert(CONNECTION, HeaderValue::from_static(connection));
-        // An upstream's own is the date of the answer (RFC 9110 section 6.6.1).
-        headers.entry(DATE).or_insert_with(get_cached_date);
+        // An upstream's own is the date of the answer, and without a clock there is none (RFC 9110 section 6.6.1).
+        // One before 1970 is no clock, and what keeps the date panics at it.
+        if SystemTime::now() >= UNIX_EPOCH {
+            headers.entry(DATE).or_insert_with(get_cached_date);
+        }
     }
 }
 
