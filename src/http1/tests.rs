@@ -15,11 +15,8 @@ fn read_in(parts: &[&[u8]]) -> Read {
     let (mut body, mut read, mut data) = (Body::new(Framing::Chunked), BytesMut::new(), Vec::new());
     for part in parts {
         read.extend_from_slice(part);
-        loop {
-            match body.take(&mut read)? {
-                Piece::Data(more) => data.extend_from_slice(&more),
-                Piece::More | Piece::End => break,
-            }
+        while let Piece::Data(more) = body.take(&mut read)? {
+            data.extend_from_slice(&more);
         }
     }
     Ok(body.is_done().then(|| (data, read.to_vec())))

@@ -96,7 +96,11 @@ impl<'a> Exchange<'a> {
         match self.state {
             State::Whole if self.keeps && self.answer != Answer::Tunnel => {
                 let rest = pingora_timeout::timeout(limits::EARLY_ANSWER_DRAIN, self.drain()).await;
-                rest.unwrap_or(false)
+                let came = rest.unwrap_or(false);
+                if !came {
+                    self.connection.part().await;
+                }
+                came
             }
             State::Whole | State::Unreadable => {
                 self.connection.part().await;
@@ -146,6 +150,13 @@ impl<'a> Exchange<'a> {
             None if self.chunks => Answer::Chunked,
             None => Answer::Unframed,
         };
+        if status == StatusCode::NO_CONTENT {
+            headers.remove(CONTENT_LENGTH);
+        }
+        if let (Some(length), Some(_)) = (length, headers.get_all(CONTENT_LENGTH).iter().nth(1)) {
+            // Said once, also where an upstream said it twice.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         if self.answer == Answer::Chunked {
             headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
