@@ -1,9 +1,13 @@
-//! A certificate and its key: whether they make a TLS listener. `check` and the listener have one judge.
+//! Files for TLS: whether a certificate and its key make a listener, and whom an upstream's authorities make trusted.
+//! `check` and what uses them later have one judge.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use pingora_core::tls::{ServerConfig, install_default_crypto_provider, load_certs_and_key_files, version};
+use pingora_core::tls::{
+    RootCertStore, ServerConfig, install_default_crypto_provider, load_ca_file_into_store,
+    load_certs_and_key_files, version,
+};
 
 /// The settings of a TLS listener.
 pub type TlsListener = Arc<ServerConfig>;
@@ -24,6 +28,13 @@ pub fn listener(cert: &Path, key: &Path) -> Result<TlsListener, String> {
         .map_err(|error| format!("do not belong together ({error}); write the key of this certificate"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The certificate authorities in a file; else what is wrong with it, without its name.
+pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    let mut trusted = RootCertStore::empty();
+    load_ca_file_into_store(file, &mut trusted).map_err(|error| format!("cannot be loaded: {error}"))?;
+    if trusted.is_empty() { Err("holds no certificate authority".to_owned()) } else { Ok(trusted) }
 }
 
 #[cfg(test)]
@@ -49,5 +60,23 @@ mod tests {
         assert_eq!(told("own.key"), Ok(()));
         assert!(told("other.key").unwrap_err().contains("do not belong together"));
         assert!(told("broken.key").is_err() && told("missing.key").is_err() && told("cert.pem").is_err());
+    }
+
+    #[test]
+    fn a_file_without_an_authority_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let key = KeyPair::generate().unwrap();
+        let cert = CertificateParams::new(["x".to_owned()]).unwrap().self_signed(&key).unwrap();
+        for (text, holds) in [
+            (cert.pem(), true),
+            (String::new(), false),
+            ("-----BEGIN CERTIFICATE-----\n".to_owned(), false),
+            (format!("{}{}", cert.pem(), key.serialize_pem()), false),
+        ] {
+            fs::write(&path, &text).unwrap();
+            assert_eq!(authorities(&path).is_ok(), holds, "{text}");
+        }
+        assert!(authorities(&folder.path().join("missing.pem")).is_err());
     }
 }

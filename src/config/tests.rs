@@ -33,7 +33,8 @@ fn folder() -> tempfile::TempDir {
     let other = rcgen::KeyPair::generate().unwrap();
     for (file, text) in [
         ("tls/cert.pem", cert.pem().as_str()),
-        ("tls/ca.pem", "-----BEGIN CERTIFICATE-----\n"),
+        ("tls/ca.pem", cert.pem().as_str()),
+        ("tls/broken.pem", "-----BEGIN CERTIFICATE-----\n"),
         ("tls/key.pem", key.serialize_pem().as_str()),
         ("tls/other.key", other.serialize_pem().as_str()),
         ("admin.token", "t\n"),

@@ -9,6 +9,7 @@ use super::place::Place;
 use super::{Breaker, Http2, OpenAiUpstream, Secret, Upstream, UpstreamKind};
 use crate::document::{Node, Section, Wrong, boolean, duration, integer, name, one_of, parsed, text};
 use crate::limits;
+use crate::tls;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -73,6 +74,9 @@ fn openai(section: &mut Section<'_, '_>, place: &Place<'_>) -> Option<OpenAiUpst
     let http2 = one_of(&[("auto", Http2::Auto), ("never", Http2::Never), ("only", Http2::Only)]);
     let http2 = section.get("http2", http2).unwrap_or(Http2::Auto);
     let ca_file = section.get("ca_file", place.pem_file("CERTIFICATE"));
+    if let Some(Err(text)) = ca_file.as_deref().map(tls::authorities) {
+        section.problem("ca_file", format!("ca_file {text}"));
+    }
     let idle_connections = section.get("idle_connections", integer(0..=65_536));
     let resend = section.get("resend", boolean).unwrap_or(true);
     let breaker = section.optional_table("breaker", "{ failures = 10 }", breaker).unwrap_or_default();
