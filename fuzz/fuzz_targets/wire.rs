@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run decode`: whatever a peer sends, cut anywhere, is frames or an error; and the frames
+//! `cargo +nightly fuzz run wire`: whatever a peer sends, cut anywhere, is frames or an error; and the frames
 //! are the bytes that came in.
 #![no_main]
 
