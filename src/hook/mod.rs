@@ -4,6 +4,7 @@
 //! order hooks run is `chain`'s, and what a verdict does to a request is `relay`'s.
 
 mod call;
+mod patch;
 mod spec;
 mod verdict;
 
@@ -13,6 +14,7 @@ use std::future::Future;
 use serde::{Deserialize, Serialize};
 
 pub use call::{Call, ClientId, Phase, UpstreamCause, UpstreamFailure};
+pub use patch::json_patch;
 pub use spec::{BodyNeed, Cause, HookSpec, Mutates, OnFailure, Policy, When};
 pub use verdict::{Action, ApiError, HeaderChanges, RouteChange, Verdict};
 

@@ -127,7 +127,7 @@ fn merge_patch(key: &str, patch: Value) -> Result<Action, String> {
 }
 
 fn json_patch(key: &str, operations: Value) -> Result<Action, String> {
-    serde_json::from_value(operations)
+    crate::hook::json_patch(operations)
         .map(Action::JsonPatch)
         .map_err(|error| format!("{key}: no JSON patch (RFC 6902): {error}"))
 }
