@@ -9,10 +9,12 @@ mod files;
 mod hash;
 pub mod hook;
 pub mod limits;
+pub mod text;
 pub mod tls;
 
 pub mod fault;
 pub mod http1;
+pub mod room;
 
 pub mod chat;
 pub mod config;

@@ -6,6 +6,21 @@ use std::time::Duration;
 
 /// Request body that passes through hooks. Chats with images reach tens of MiB.
 pub const BODY_BYTES: u64 = 50 << 20;
+/// What all bodies that the gateway holds take together, half of it for requests and half for answers.
+pub const BUFFERED_BYTES: u64 = 256 << 20;
+/// Bodies take memory in steps of so much, so that counting costs little. A smaller body counts as what it is.
+pub const BUFFERED_STEP_BYTES: u64 = 64 << 10;
+/// A body from which on reading or patching it would hold up the other requests of its thread: about a millisecond.
+pub const LARGE_BODY_BYTES: usize = 256 << 10;
+/// Request bodies that may be on their way at once. Each holds a connection or a stream, and what has arrived of it.
+pub const BODIES_IN_FLIGHT: u64 = 20_000;
+/// What a client has to send of its body, or to take of its answer, each second: less than any modem.
+pub const BODY_RATE: u64 = 1 << 10;
+pub const ANSWER_RATE: u64 = 1 << 10;
+/// The time over which these rates hold. A pause of a mobile network passes within.
+pub const RATE_WINDOW: Duration = Duration::from_secs(30);
+/// What is written to a client at once, so that [`WRITE_TIMEOUT`] bounds a pause and not a whole large answer.
+pub const ANSWER_PART_BYTES: usize = 64 << 10;
 /// All request header lines together. Browsers and SDKs stay below 8 KiB; cookies and traces fit in the rest.
 pub const HEADER_BYTES: u64 = 64 << 10;
 /// Fields of one request header. Browsers and SDKs send some thirty.
@@ -127,8 +142,11 @@ pub const PLUGIN_INSTANCES_MAX: usize = 64;
 pub const VERDICT_BYTES_MAX: usize = 50 << 20;
 /// Operations of one JSON Patch. An edit of every message of a long chat fits.
 pub const PATCH_OPERATIONS_MAX: usize = 1_000;
-/// What the copies and moves of one JSON Patch carry together, in memory: about the largest body once.
-pub const PATCH_CARRIED_BYTES_MAX: usize = 64 << 20;
+/// What the copies of one JSON Patch add to a body: about the largest body once.
+pub const PATCH_COPIED_BYTES_MAX: usize = 64 << 20;
+/// Text that the operations of one JSON Patch may read, beside the body four times: about a second of one core. An
+/// edit of every message of a long chat reads the chat a few times.
+pub const PATCH_READ_BYTES: usize = 1 << 30;
 /// Levels of arrays and objects in a request body: as many as serde_json reads.
 pub const JSON_DEPTH_MAX: usize = 127;
 /// Keys of the objects of a request body that are open at one place, so far as they have more than a few each. Their
@@ -291,6 +309,12 @@ pub const METRIC_MODELS_MAX: usize = 200;
 /// A model name that may become a label.
 pub const METRIC_MODEL_BYTES_MAX: usize = 128;
 
+/// A text in a log line; the rest is cut. Longer ones are a client's or a plugin's, and not meant to be read.
+pub const LOG_TEXT_BYTES_MAX: usize = 8 << 10;
+/// A log line as text.
+pub const LOG_LINE_BYTES_MAX: usize = 32 << 10;
+/// A text of a request's record, such as its path, model or fault. Records are kept, and shown in lists.
+pub const RECORD_TEXT_BYTES_MAX: usize = 1 << 10;
 /// Log lines waiting to be written. Past it lines are dropped and counted: a log nobody reads must not stop requests.
 pub const LOG_LINES_QUEUED: usize = 16_384;
 

@@ -1,11 +1,11 @@
 //! One hook call for one member: whether it applies, what it is told, how its end is written down.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 
 use super::draft::Draft;
 use super::generation::{Member, MemberHook};
@@ -70,16 +70,16 @@ impl<'a, H: Hook> Ask<'a, H> {
         &self.hook.spec
     }
 
-    /// Calls the hook. Ends by `deadline` at the latest.
+    /// Calls the hook. `left` is what the chain may still wait for hooks.
     pub(super) async fn call(
         self,
         facts: &Facts<'_>,
         draft: &Draft,
         failure: Option<&UpstreamFailure>,
-        deadline: Instant,
+        left: Duration,
     ) -> Called<'a, H> {
         let measured = self.hook.metrics.call();
-        let result = self.verdict(facts, draft, failure, deadline).await;
+        let result = self.verdict(facts, draft, failure, left).await;
         Called { ask: self, result, measured }
     }
 
@@ -88,11 +88,12 @@ impl<'a, H: Hook> Ask<'a, H> {
         facts: &Facts<'_>,
         draft: &Draft,
         failure: Option<&UpstreamFailure>,
-        deadline: Instant,
+        left: Duration,
     ) -> Result<Verdict, HookFailure> {
-        let budget = self.spec().timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let budget = self.spec().timeout.min(left);
         if budget.is_zero() {
-            return Err(HookFailure::new(Cause::Timeout, "the chain's budget was spent before its turn"));
+            let detail = "the hooks before it spent [plugins] chain_budget, so it was not asked";
+            return Err(HookFailure::new(Cause::Timeout, detail));
         }
         let full = self.spec().body == BodyNeed::Full;
         if full && draft.body.len() > self.spec().body_bytes_max {
@@ -102,7 +103,7 @@ impl<'a, H: Hook> Ask<'a, H> {
         }
         let headers = granted(&self.spec().headers, facts.headers, draft);
         let pointers = match self.spec().body {
-            BodyNeed::Pointers(_) => self.pointers(draft)?,
+            BodyNeed::Pointers(_) => draft.room.work(draft.body.len(), || self.pointers(draft)).await?,
             BodyNeed::None | BodyNeed::Full => Vec::new(),
         };
         let call = Call {
@@ -120,18 +121,35 @@ impl<'a, H: Hook> Ask<'a, H> {
             metadata: &draft.metadata,
             body_bytes: draft.body.len(),
             failure,
-            body: full.then(|| draft.body.bytes().clone()),
+            body: full.then(|| draft.body.clone()),
             budget,
             cut_short: budget < self.spec().timeout,
             client: facts.client,
         };
-        self.member.hook.call(call).await
+        let cut_short = call.cut_short;
+        let result = self.member.hook.call(call).await;
+        result.map_err(|failure| if cut_short { self.cut_short(failure, budget) } else { failure })
     }
 
-    fn pointers<'d>(&'d self, draft: &'d Draft) -> Result<Vec<(&'d str, &'d RawValue)>, HookFailure> {
+    /// Says that it was the chain's budget that ended the call, and not the hook's own timeout.
+    fn cut_short(&self, failure: HookFailure, budget: Duration) -> HookFailure {
+        if failure.cause != Cause::Timeout {
+            return failure;
+        }
+        let (left, own) = (budget.as_millis(), self.spec().timeout.as_millis());
+        let detail = format!(
+            "no answer within {left} ms, all that was left of [plugins] chain_budget; its own timeoutMs is {own}"
+        );
+        HookFailure::new(Cause::Timeout, detail)
+    }
+
+    fn pointers<'d>(self, draft: &'d Draft) -> Result<Vec<(&'d str, &'d RawValue)>, HookFailure>
+    where
+        'a: 'd,
+    {
         let malformed =
             |error| HookFailure::new(Cause::Malformed, format!("the body cannot be read: {error}"));
-        self.hook.pointers.extract(draft.body.bytes()).map_err(malformed)
+        self.hook.pointers.extract(&draft.body).map_err(malformed)
     }
 }
 
@@ -143,20 +161,36 @@ pub(super) struct Called<'a, H> {
 }
 
 impl<'a, H: Hook> Called<'a, H> {
-    /// Judges the verdict by `apply` and writes the end down. What comes back is what `apply` made of it, or
-    /// the failure and the policy that holds for it.
-    pub(super) fn conclude<T>(
+    /// The verdict, to be applied, and what has to be told of how that went.
+    pub(super) fn split(self) -> (Result<Verdict, HookFailure>, Open<'a, H>) {
+        let Self { ask, result, measured } = self;
+        let outcome = match &result {
+            Ok(verdict) => HookOutcome::from(&verdict.action),
+            Err(failure) => HookOutcome::Failed(failure.cause),
+        };
+        (result, Open { ask, outcome, measured })
+    }
+}
+
+/// A call whose end is not written down yet.
+pub(super) struct Open<'a, H> {
+    pub(super) ask: Ask<'a, H>,
+    /// What it was if its verdict applies.
+    outcome: HookOutcome,
+    measured: HookCall<'a>,
+}
+
+impl<H: Hook> Open<'_, H> {
+    /// Writes the end down. What comes back is what was made of the verdict, or the failure and the policy that
+    /// holds for it.
+    pub(super) fn end<T>(
         self,
         draft: &mut Draft,
-        apply: impl FnOnce(Ask<'a, H>, &mut Draft, Verdict) -> Result<T, HookFailure>,
+        applied: Result<T, HookFailure>,
     ) -> Result<T, (Policy, HookFailure)> {
-        let Self { ask, result, measured } = self;
-        let applied = result.and_then(|verdict| {
-            let outcome = HookOutcome::from(&verdict.action);
-            Ok((outcome, apply(ask, draft, verdict)?))
-        });
+        let Self { ask, outcome, measured } = self;
         let (outcome, policy, error, ended) = match applied {
-            Ok((outcome, value)) => (outcome, None, None, Ok(value)),
+            Ok(value) => (outcome, None, None, Ok(value)),
             Err(failure) => {
                 let policy = ask.failed(&failure);
                 let error = Some(failure.detail.clone());

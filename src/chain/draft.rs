@@ -1,17 +1,23 @@
 //! A request on its way through the chain: what the client sent and what hooks made of it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::chat::{self, Refusal};
 use crate::hook::{Endpoint, HeaderChanges};
+use crate::limits;
 use crate::record::HookRun;
+use crate::room::Room;
 
 /// The request as the next hook sees it.
 pub struct Draft {
     /// Whose dialect the body speaks.
     pub endpoint: Endpoint,
-    pub body: Body,
+    /// The client's own bytes until a hook changes them.
+    pub body: Bytes,
     pub model: Option<String>,
     pub stream: bool,
     /// The client asked for a usage chunk at the end of its stream.
@@ -23,113 +29,66 @@ pub struct Draft {
     pub metadata: Map<String, Value>,
     /// Every hook call so far, in the order they ended.
     pub runs: Vec<HookRun>,
+    /// What is left for the error hooks of this request; `None` before the first.
+    pub(super) error_budget: Option<Duration>,
+    pub(super) room: Arc<Room>,
+    /// The largest body a hook may make of it.
+    pub(super) bytes_max: u64,
 }
 
-impl Draft {
-    /// Reads what the chain and the routes need from a body that has to be one whole JSON object.
-    pub fn new(endpoint: Endpoint, body: Bytes) -> Result<Self, Refusal> {
-        let peek = chat::peek(endpoint, &body)?;
+/// What the chain and the routes need to know of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) model: Option<String>,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+}
+
+impl Head {
+    /// The gate that every body passes, the client's and what a hook makes of it.
+    pub(super) fn read(endpoint: Endpoint, body: &[u8]) -> Result<Self, Refusal> {
+        let peek = chat::peek(endpoint, body)?;
         Ok(Self {
-            endpoint,
             model: peek.model.as_deref().map(str::to_owned),
             stream: peek.stream,
             include_usage: peek.include_usage,
-            body: Body::new(body),
+        })
+    }
+}
+
+impl Draft {
+    /// Reads a body that has to be one whole JSON object, on this thread.
+    pub fn new(endpoint: Endpoint, body: Bytes) -> Result<Self, Refusal> {
+        let head = Head::read(endpoint, &body)?;
+        Ok(Self::of(Arc::default(), endpoint, body, head, limits::BODY_BYTES))
+    }
+
+    /// The same for a body of any size, beside others. No hook makes it larger than `bytes_max`.
+    pub async fn read(
+        room: &Arc<Room>,
+        endpoint: Endpoint,
+        body: Bytes,
+        bytes_max: u64,
+    ) -> Result<Self, Refusal> {
+        let head = room.work(body.len(), || Head::read(endpoint, &body)).await?;
+        Ok(Self::of(room.clone(), endpoint, body, head, bytes_max))
+    }
+
+    fn of(room: Arc<Room>, endpoint: Endpoint, body: Bytes, head: Head, bytes_max: u64) -> Self {
+        let Head { model, stream, include_usage } = head;
+        Self {
+            endpoint,
+            body,
+            model,
+            stream,
+            include_usage,
             headers: HeaderChanges::default(),
             upstream: None,
             metadata: Map::new(),
             runs: Vec::new(),
-        })
-    }
-}
-
-/// The body in up to three forms. The client's bytes are kept as they came; a tree exists only from the
-/// first patch on, and is written out once, when the next reader needs bytes.
-pub struct Body {
-    bytes: Bytes,
-    tree: Option<Value>,
-    /// The tree is newer than the bytes.
-    stale: bool,
-}
-
-impl Body {
-    pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, tree: None, stale: false }
-    }
-
-    /// Makes [`Self::bytes`] current.
-    pub fn settle(&mut self) {
-        if self.stale {
-            let tree = self.tree.as_ref().expect("only a tree makes the bytes stale");
-            self.bytes = serde_json::to_vec(tree).expect("a JSON tree can be written").into();
-            self.stale = false;
+            error_budget: None,
+            room,
+            bytes_max,
         }
-    }
-
-    /// The current bytes: the client's own, unless a hook changed them. Call [`Self::settle`] first.
-    pub fn bytes(&self) -> &Bytes {
-        debug_assert!(!self.stale, "a patched body has to be settled before it is read");
-        &self.bytes
-    }
-
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The body as a tree, to be changed in place by [`Self::edit`].
-    pub(super) fn tree(&mut self) -> Result<&Value, serde_json::Error> {
-        self.load_tree().map(|tree| &*tree)
-    }
-
-    /// Changes the tree; the edit either happens whole or leaves the tree as it was.
-    pub(super) fn edit<E>(&mut self, edit: impl FnOnce(&mut Value) -> Result<(), E>) -> Result<(), E>
-    where
-        E: From<serde_json::Error>,
-    {
-        edit(self.load_tree()?)?;
-        self.stale = true;
-        Ok(())
-    }
-
-    pub(super) fn replace(&mut self, bytes: Bytes) {
-        *self = Self::new(bytes);
-    }
-
-    fn load_tree(&mut self) -> Result<&mut Value, serde_json::Error> {
-        let tree = match self.tree.take() {
-            Some(tree) => tree,
-            None => serde_json::from_slice(&self.bytes)?,
-        };
-        Ok(self.tree.insert(tree))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_untouched_body_stays_the_clients_bytes() {
-        let client = Bytes::from_static(br#"{ "model":"m", "seed": 1.0, "x":18446744073709551616 }"#);
-        let mut body = Body::new(client.clone());
-        assert!(body.tree().is_ok());
-        body.settle();
-        assert_eq!(body.bytes().as_ptr(), client.as_ptr());
-    }
-
-    #[test]
-    fn numbers_and_key_order_survive_an_edit() {
-        let mut body = Body::new(Bytes::from_static(br#"{"z":1.0,"a":18446744073709551616,"m":"x"}"#));
-        body.edit(|tree| -> Result<(), serde_json::Error> {
-            tree["m"] = Value::from("y");
-            Ok(())
-        })
-        .unwrap();
-        body.settle();
-        assert_eq!(&body.bytes()[..], br#"{"z":1.0,"a":18446744073709551616,"m":"y"}"#);
     }
 }

@@ -1,60 +1,54 @@
 //! What a verdict does to a draft. A verdict applies whole or not at all.
 
-use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
 use super::draft::Draft;
-use super::patch;
-use crate::chat;
-use crate::hook::{Action, Cause, HookFailure, Mutates, RouteChange, Verdict};
+use super::rewrite::{Rewritten, rewritten};
+use crate::hook::{Cause, HeaderChanges, HookFailure, Mutates, RouteChange, Verdict};
 use crate::limits;
 
 /// Folds a verdict that lets the request go on into the draft.
 ///
 /// The action of a `respond`, `reject` or `fallback` is the caller's; of those only the rest (metadata, route)
 /// is folded here. Of a `retry` the delay is.
-pub(super) fn fold(draft: &mut Draft, mutates: &Mutates, verdict: Verdict) -> Result<(), HookFailure> {
-    let Verdict { action, headers, route, metadata } = verdict;
-    if !headers.is_empty() && !mutates.headers {
+pub(super) async fn fold(draft: &mut Draft, mutates: &Mutates, verdict: Verdict) -> Result<(), HookFailure> {
+    if !verdict.headers.is_empty() && !mutates.headers {
         return Err(malformed("it changes headers, and its manifest's 'mutates' does not name them"));
     }
-    if route.is_some() && !mutates.route {
+    if verdict.route.is_some() && !mutates.route {
         return Err(malformed("it changes the route, and its manifest's 'mutates' does not name it"));
     }
+    let rewritten = rewritten(draft, mutates, &verdict).await?;
+    let Verdict { headers, route, metadata, .. } = verdict;
     let metadata = merged(&draft.metadata, metadata)?;
-    if let Some(RouteChange { model: Some(_), .. }) = route {
-        model_fits(draft, &action)?;
+    // That was the last that can fail. From here on the verdict holds.
+    if let Some(Rewritten { body, head }) = rewritten {
+        draft.body = body;
+        (draft.model, draft.stream, draft.include_usage) = (head.model, head.stream, head.include_usage);
     }
-    // The last that can fail. From here on the verdict holds.
-    match action {
-        Action::MergePatch(patch) | Action::Retry { patch: Some(patch), .. } => {
-            merge(draft, mutates, &patch)?
-        }
-        Action::JsonPatch(patch) => apply(draft, mutates, &patch)?,
-        Action::Replace(bytes) => replace(draft, mutates, bytes)?,
-        Action::Continue
-        | Action::Respond { .. }
-        | Action::Reject { .. }
-        | Action::Retry { patch: None, .. }
-        | Action::Fallback => {}
+    if let Some(RouteChange { model, upstream }) = route
+        && (model.is_some() || upstream.is_some())
+    {
+        draft.upstream = upstream;
     }
-    if let Some(RouteChange { model, upstream }) = route {
-        reroute(draft, model, upstream);
-    }
-    for name in headers.remove {
-        draft.headers.set.retain(|(set, _)| *set != name);
-        if !draft.headers.remove.contains(&name) {
-            draft.headers.remove.push(name);
-        }
-    }
-    for (name, value) in headers.set {
-        draft.headers.set.retain(|(set, _)| *set != name);
-        draft.headers.set.push((name, value));
-    }
+    change_headers(&mut draft.headers, headers);
     if let Some(metadata) = metadata {
         draft.metadata = metadata;
     }
     Ok(())
+}
+
+fn change_headers(known: &mut HeaderChanges, changes: HeaderChanges) {
+    for name in changes.remove {
+        known.set.retain(|(set, _)| *set != name);
+        if !known.remove.contains(&name) {
+            known.remove.push(name);
+        }
+    }
+    for (name, value) in changes.set {
+        known.set.retain(|(set, _)| *set != name);
+        known.set.push((name, value));
+    }
 }
 
 /// The request's bag with a verdict's metadata over it; `None` if the verdict has none.
@@ -77,149 +71,6 @@ fn merged(
     Ok(Some(merged))
 }
 
-/// Whether a model can be written into the body, as `action` will leave it: it is read as a tree for that.
-fn model_fits(draft: &mut Draft, action: &Action) -> Result<(), HookFailure> {
-    let readable = match action {
-        Action::Replace(bytes) => serde_json::from_slice(bytes).map(|_: Value| ()),
-        _ => draft.body.tree().map(|_| ()),
-    };
-    readable.map_err(|error| malformed(&format!("the body is too deep for another model: {error}")))
-}
-
-/// A model from a verdict's `route` goes into the body too: the upstream has to be asked for it.
-fn reroute(draft: &mut Draft, model: Option<String>, upstream: Option<String>) {
-    if let Some(model) = model {
-        let in_body = draft.body.edit(|tree| -> Result<(), serde_json::Error> {
-            if let Value::Object(members) = tree {
-                members.insert("model".to_owned(), Value::from(model.as_str()));
-            }
-            Ok(())
-        });
-        in_body.expect("the body was read as a tree before");
-        draft.model = Some(model);
-        draft.upstream = None;
-    }
-    if upstream.is_some() {
-        draft.upstream = upstream;
-    }
-}
-
-fn merge(draft: &mut Draft, mutates: &Mutates, patch: &Value) -> Result<(), HookFailure> {
-    let Value::Object(members) = patch else {
-        return Err(malformed("a merge patch has to be an object, or it would replace the whole body"));
-    };
-    let mut path = String::new();
-    for (key, value) in members {
-        outside(mutates, &mut path, key, value)?;
-    }
-    check_head(members.get("model"), members.get("stream"))?;
-    edit(draft, |tree| {
-        json_patch::merge(tree, patch);
-        Ok(())
-    })
-}
-
-/// Walks a merge patch and fails at the first member that changes something `mutates` does not cover.
-fn outside(mutates: &Mutates, path: &mut String, key: &str, value: &Value) -> Result<(), HookFailure> {
-    let length = path.len();
-    path.push('/');
-    path.push_str(&key.replace('~', "~0").replace('/', "~1"));
-    let result = match value {
-        _ if covers(mutates, path) => Ok(()),
-        Value::Object(members) if !members.is_empty() => {
-            members.iter().try_for_each(|(key, value)| outside(mutates, path, key, value))
-        }
-        _ => Err(malformed(&format!("it changes '{path}', which its manifest's 'mutates' does not cover"))),
-    };
-    path.truncate(length);
-    result
-}
-
-fn covers(mutates: &Mutates, path: &str) -> bool {
-    mutates.body.iter().any(|allowed| {
-        path.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
-}
-
-fn apply(draft: &mut Draft, mutates: &Mutates, patch: &json_patch::Patch) -> Result<(), HookFailure> {
-    let mut touches_head = false;
-    for operation in &patch.0 {
-        let changed: [Option<String>; 2] = match operation {
-            PatchOperation::Test(_) => [None, None],
-            PatchOperation::Move(moved) => [Some(moved.from.to_string()), Some(moved.path.to_string())],
-            PatchOperation::Add(_)
-            | PatchOperation::Remove(_)
-            | PatchOperation::Replace(_)
-            | PatchOperation::Copy(_) => [Some(operation.path().to_string()), None],
-        };
-        for path in changed.into_iter().flatten() {
-            if !covers(mutates, &path) {
-                return Err(malformed(&format!(
-                    "it changes '{path}', which its manifest's 'mutates' does not cover"
-                )));
-            }
-            touches_head |= matches!(path.as_str(), "" | "/model" | "/stream");
-        }
-    }
-    edit(draft, |tree| {
-        // A patch that fails undoes itself; one whose result is no request is undone here.
-        let before = touches_head.then(|| tree.clone());
-        patch::apply(tree, patch)?;
-        let checked = match &*tree {
-            Value::Object(members) => check_head(members.get("model"), members.get("stream")),
-            _ => Err(malformed("the patched body is not an object")),
-        };
-        if let (Err(_), Some(before)) = (&checked, before) {
-            *tree = before;
-        }
-        checked
-    })
-}
-
-fn replace(draft: &mut Draft, mutates: &Mutates, bytes: bytes::Bytes) -> Result<(), HookFailure> {
-    if !covers(mutates, "") {
-        return Err(malformed("it replaces the whole body, which its manifest's 'mutates' does not cover"));
-    }
-    let peek = chat::peek(draft.endpoint, &bytes).map_err(|error| malformed(&error.to_string()))?;
-    draft.model = peek.model.as_deref().map(str::to_owned);
-    draft.stream = peek.stream;
-    draft.include_usage = peek.include_usage;
-    draft.body.replace(bytes);
-    Ok(())
-}
-
-/// `model` and `stream` as a verdict leaves them have to be of their types; absent ones are fine.
-fn check_head(model: Option<&Value>, stream: Option<&Value>) -> Result<(), HookFailure> {
-    if model.is_some_and(|model| !model.is_string() && !model.is_null()) {
-        return Err(malformed("it makes 'model' something else than a string"));
-    }
-    if stream.is_some_and(|stream| !stream.is_boolean() && !stream.is_null()) {
-        return Err(malformed("it makes 'stream' something else than a boolean"));
-    }
-    Ok(())
-}
-
-/// Edits the tree and reads again what the chain keeps beside it.
-fn edit(
-    draft: &mut Draft,
-    change: impl FnOnce(&mut Value) -> Result<(), HookFailure>,
-) -> Result<(), HookFailure> {
-    struct Broken(HookFailure);
-    impl From<serde_json::Error> for Broken {
-        fn from(error: serde_json::Error) -> Self {
-            Self(malformed(&format!("the body is too deep to be patched: {error}")))
-        }
-    }
-    draft.body.edit(|tree| change(tree).map_err(Broken)).map_err(|Broken(failure)| failure)?;
-    if let Ok(tree) = draft.body.tree() {
-        let model = tree.get("model").and_then(Value::as_str).map(str::to_owned);
-        let stream = tree.get("stream").and_then(Value::as_bool).unwrap_or(false);
-        let usage = tree.pointer("/stream_options/include_usage").and_then(Value::as_bool);
-        (draft.model, draft.stream, draft.include_usage) = (model, stream, usage.unwrap_or(false));
-    }
-    Ok(())
-}
-
 pub(super) fn malformed(detail: &str) -> HookFailure {
     HookFailure::new(Cause::Malformed, detail)
 }
@@ -232,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::hook::{Endpoint, HeaderChanges};
+    use crate::hook::{Action, Endpoint, HeaderChanges, json_patch};
 
     fn draft() -> Draft {
         let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"seed":1.0}"#;
@@ -243,30 +94,29 @@ mod tests {
         Mutates { body: pointers.iter().map(|&p| p.to_owned()).collect(), headers: false, route: false }
     }
 
-    fn body_of(mut draft: Draft) -> String {
-        draft.body.settle();
-        String::from_utf8(draft.body.bytes().to_vec()).unwrap()
+    fn body_of(draft: Draft) -> String {
+        String::from_utf8(draft.body.to_vec()).unwrap()
     }
 
     fn verdict(action: Action) -> Verdict {
         Verdict { action, ..Verdict::default() }
     }
 
-    #[test]
-    fn a_merge_patch_changes_what_it_names_and_nothing_else() {
+    #[tokio::test]
+    async fn a_merge_patch_changes_what_it_names_and_nothing_else() {
         let mut draft = draft();
         let patch = json!({"messages": [], "model": "gpt-4o-mini"});
-        fold(&mut draft, &Mutates::anything(), verdict(Action::MergePatch(patch))).unwrap();
+        fold(&mut draft, &Mutates::anything(), verdict(Action::MergePatch(patch))).await.unwrap();
         assert_eq!(draft.model.as_deref(), Some("gpt-4o-mini"));
         assert_eq!(body_of(draft), r#"{"model":"gpt-4o-mini","messages":[],"seed":1.0}"#);
     }
 
-    #[test]
-    fn a_verdict_outside_mutates_is_refused_whole() {
+    #[tokio::test]
+    async fn a_verdict_outside_mutates_is_refused_whole() {
         let patches = [
             Action::MergePatch(json!({"messages": [], "seed": 2})),
             Action::JsonPatch(
-                serde_json::from_value(json!([
+                json_patch(json!([
                     {"op": "replace", "path": "/messages/0/content", "value": "x"},
                     {"op": "remove", "path": "/seed"},
                 ]))
@@ -277,49 +127,41 @@ mod tests {
         for action in patches {
             let mut draft = draft();
             let before = body_of(super::tests::draft());
-            let failure = fold(&mut draft, &only(&["/messages"]), verdict(action)).unwrap_err();
+            let failure = fold(&mut draft, &only(&["/messages"]), verdict(action)).await.unwrap_err();
             assert_eq!(failure.cause, Cause::Malformed);
             assert_eq!(body_of(draft), before);
         }
     }
 
-    #[test]
-    fn a_pointer_covers_itself_and_below_but_no_namesake() {
-        let mutates = only(&["/metadata"]);
-        assert!(covers(&mutates, "/metadata"));
-        assert!(covers(&mutates, "/metadata/team"));
-        assert!(!covers(&mutates, "/metadata_x"));
-        assert!(!covers(&mutates, ""));
-    }
-
-    #[test]
-    fn a_json_patch_that_fails_midway_changes_nothing() {
+    #[tokio::test]
+    async fn a_json_patch_that_fails_midway_changes_nothing() {
         let mut draft = draft();
-        let patch = serde_json::from_value(json!([
+        let patch = json_patch(json!([
             {"op": "replace", "path": "/seed", "value": 7},
             {"op": "remove", "path": "/not-there"},
         ]))
         .unwrap();
-        assert!(fold(&mut draft, &Mutates::anything(), verdict(Action::JsonPatch(patch))).is_err());
+        assert!(fold(&mut draft, &Mutates::anything(), verdict(Action::JsonPatch(patch))).await.is_err());
         assert_eq!(body_of(draft), body_of(super::tests::draft()));
     }
 
-    #[test]
-    fn a_patch_cannot_make_the_request_something_else() {
+    #[tokio::test]
+    async fn a_patch_cannot_make_the_request_something_else() {
         for patch in [
             json!([{"op": "replace", "path": "", "value": [1]}]),
             json!([{"op": "replace", "path": "/model", "value": 3}]),
             json!([{"op": "copy", "from": "/messages", "path": "/stream"}]),
+            json!([{"op": "remove", "path": ""}]),
         ] {
             let mut draft = draft();
-            let patch = serde_json::from_value(patch).unwrap();
-            assert!(fold(&mut draft, &Mutates::anything(), verdict(Action::JsonPatch(patch))).is_err());
+            let patch = json_patch(patch).unwrap();
+            assert!(fold(&mut draft, &Mutates::anything(), verdict(Action::JsonPatch(patch))).await.is_err());
             assert_eq!(body_of(draft), body_of(super::tests::draft()));
         }
     }
 
-    #[test]
-    fn a_verdict_is_refused_before_any_of_it_applies() {
+    #[tokio::test]
+    async fn a_verdict_is_refused_before_any_of_it_applies() {
         let patch = json!({"messages": []});
         let wide = json!({"note": "x".repeat(limits::METADATA_BYTES_MAX)});
         let metadata = wide.as_object().unwrap().clone();
@@ -328,62 +170,97 @@ mod tests {
         {
             let mut draft = draft();
             let verdict = Verdict { metadata: metadata.clone(), ..verdict(action) };
-            assert!(fold(&mut draft, &Mutates::anything(), verdict).is_err());
+            assert!(fold(&mut draft, &Mutates::anything(), verdict).await.is_err());
             assert_eq!(body_of(draft), body_of(super::tests::draft()));
         }
     }
 
-    #[test]
-    fn the_metadata_of_all_plugins_together_is_bounded() {
+    #[tokio::test]
+    async fn the_metadata_of_all_plugins_together_is_bounded() {
         let mut draft = draft();
         let half = |key: &str| {
             let bag = json!({key: "x".repeat(limits::METADATA_BYTES_MAX / 2)});
             Verdict { metadata: bag.as_object().unwrap().clone(), ..Verdict::default() }
         };
-        fold(&mut draft, &Mutates::anything(), half("a")).unwrap();
-        fold(&mut draft, &Mutates::anything(), half("a")).unwrap();
-        let failure = fold(&mut draft, &Mutates::anything(), half("b")).unwrap_err();
+        fold(&mut draft, &Mutates::anything(), half("a")).await.unwrap();
+        fold(&mut draft, &Mutates::anything(), half("a")).await.unwrap();
+        let failure = fold(&mut draft, &Mutates::anything(), half("b")).await.unwrap_err();
         assert!(failure.detail.ends_with("the limit is 65536"), "{failure}");
         assert!(draft.metadata.keys().eq(["a"]));
     }
 
-    #[test]
-    fn a_replaced_body_has_to_be_one_that_a_client_may_send() {
-        let deep = format!(r#"{{"model":"a","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
-        for body in [
-            &deep,
-            r#"{"model":"m","messages":"x"}"#,
-            r#"{"model":"m","user":"a","user":"b"}"#,
-            r#"{"model":"m","messages":{"$serde_json::private::RawValue":"[]"}}"#,
+    #[tokio::test]
+    async fn a_plugin_cannot_make_what_a_client_may_not_send() {
+        let twice = r#"{"model":"m","messages":[],"model":"n"}"#;
+        let deep = format!(r#"{{"model":"a","messages":[],"x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        let raw = r#"{"model":"m","messages":{"$serde_json::private::RawValue":"[]"}}"#;
+        let route = Some(RouteChange { model: Some("o3".to_owned()), upstream: None });
+        for (action, route) in [
+            (Action::MergePatch(json!({"Model": "x"})), None),
+            (Action::MergePatch(json!({"stream": "yes"})), None),
+            (
+                Action::JsonPatch(
+                    json_patch(json!([{"op": "add", "path": "/model", "value": null}])).unwrap(),
+                ),
+                None,
+            ),
+            (Action::Replace(Bytes::from_static(twice.as_bytes())), None),
+            (Action::Replace(Bytes::from_static(twice.as_bytes())), route.clone()),
+            (Action::Replace(Bytes::from_static(b"[1]")), route.clone()),
+            (Action::Replace(deep.into()), route.clone()),
+            (Action::Replace(Bytes::from_static(raw.as_bytes())), route),
+            (Action::MergePatch(json!({"messages": "x"})), None),
         ] {
             let mut draft = draft();
-            let route = Some(RouteChange { model: Some("o3".to_owned()), upstream: None });
-            let replaced = Verdict { route, ..verdict(Action::Replace(Bytes::from(body.to_owned()))) };
-            let failure = fold(&mut draft, &Mutates::anything(), replaced).unwrap_err();
-            assert_eq!(failure.cause, Cause::Malformed);
+            let headers = HeaderChanges { remove: vec![http::header::COOKIE], ..HeaderChanges::default() };
+            let verdict = Verdict { route, headers, ..verdict(action) };
+            let failure = fold(&mut draft, &Mutates::anything(), verdict).await.unwrap_err();
+            assert_eq!(failure.cause, Cause::Malformed, "{failure}");
+            assert!(draft.headers.is_empty());
             assert_eq!(draft.model.as_deref(), Some("gpt-4o"));
             assert_eq!(body_of(draft), body_of(super::tests::draft()));
         }
     }
 
-    #[test]
-    fn a_header_that_is_removed_is_not_what_an_earlier_plugin_set_either() {
+    #[tokio::test]
+    async fn a_changed_body_has_the_bounds_of_a_clients() {
+        let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
+        let larger = || verdict(Action::MergePatch(json!({"user": "x".repeat(1_000)})));
+        let room = std::sync::Arc::new(crate::room::Room::default());
+        let read = Draft::read(&room, Endpoint::ChatCompletions, body, 1_000);
+        let mut draft = read.await.unwrap();
+        let failure = fold(&mut draft, &Mutates::anything(), larger()).await.unwrap_err();
+        assert_eq!(failure.cause, Cause::Malformed);
+        assert_eq!(failure.detail, "the changed body has 1037 bytes, the limit is 1000");
+        draft.bytes_max = 2_000;
+        room.limit(1_000);
+        let failure = fold(&mut draft, &Mutates::anything(), larger()).await.unwrap_err();
+        assert_eq!(failure.cause, Cause::Overloaded);
+        room.limit(4_000);
+        fold(&mut draft, &Mutates::anything(), larger()).await.unwrap();
+        assert_eq!(room.held_by_requests(), 1_037);
+        drop(draft);
+        assert_eq!(room.held_by_requests(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_header_that_is_removed_is_not_what_an_earlier_plugin_set_either() {
         let mut draft = draft();
         let name = http::HeaderName::from_static("x-team");
         let value = http::HeaderValue::from_static("red");
         let set = HeaderChanges { set: vec![(name.clone(), value)], remove: vec![] };
         let remove = HeaderChanges { set: vec![], remove: vec![name.clone()] };
         for headers in [set, remove.clone(), remove] {
-            fold(&mut draft, &Mutates::anything(), Verdict { headers, ..Verdict::default() }).unwrap();
+            fold(&mut draft, &Mutates::anything(), Verdict { headers, ..Verdict::default() }).await.unwrap();
         }
         assert_eq!(draft.headers, HeaderChanges { set: vec![], remove: vec![name] });
     }
 
-    #[test]
-    fn a_new_model_in_the_route_goes_into_the_body() {
+    #[tokio::test]
+    async fn a_new_model_in_the_route_goes_into_the_body() {
         let mut draft = draft();
         let route = Some(RouteChange { model: Some("o3".to_owned()), upstream: None });
-        fold(&mut draft, &Mutates::anything(), Verdict { route, ..Verdict::default() }).unwrap();
+        fold(&mut draft, &Mutates::anything(), Verdict { route, ..Verdict::default() }).await.unwrap();
         assert_eq!(draft.model.as_deref(), Some("o3"));
         assert!(body_of(draft).starts_with(r#"{"model":"o3","#));
     }

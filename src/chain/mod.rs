@@ -9,13 +9,14 @@ mod fold;
 mod generation;
 mod on_error;
 mod on_request;
-mod patch;
 mod published;
+mod rewrite;
+mod splice;
 #[cfg(test)]
 mod tests;
 
 pub use ask::Facts;
-pub use draft::{Body, Draft};
+pub use draft::Draft;
 pub use generation::{Generation, Member, MemberHook, sort};
 pub use on_error::{ErrorRuling, on_error};
 pub use on_request::{Answer, AnswerBody, Ruling, on_request};

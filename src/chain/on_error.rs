@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::ask::{Ask, Facts};
 use super::draft::Draft;
 use super::fold::{fold, malformed};
 use super::generation::Generation;
-use super::on_request::{Answer, take_answer};
+use super::on_request::{Answer, take_answer, waited};
 use crate::fault::Fault;
-use crate::hook::{Action, BodyNeed, Hook, HookFailure, HookName, Policy, UpstreamFailure, Verdict};
+use crate::hook::{Action, Hook, HookFailure, HookName, Policy, UpstreamFailure, Verdict};
 use crate::limits;
 
 /// What the error hooks decided.
@@ -26,7 +24,8 @@ pub enum ErrorRuling {
     Fallback,
 }
 
-/// Runs the error hooks over a failed attempt, within the chain's budget.
+/// Runs the error hooks over a failed attempt. One budget holds for all error hooks of a request, however many of its
+/// attempts fail.
 ///
 /// Once the client has bytes of an answer, only `continue` means something; every other verdict is
 /// malformed.
@@ -36,20 +35,21 @@ pub async fn on_error<H: Hook>(
     draft: &mut Draft,
     failure: &UpstreamFailure,
 ) -> ErrorRuling {
-    let deadline = Instant::now() + generation.config.plugins.chain_budget;
+    let mut left = draft.error_budget.unwrap_or(generation.config.plugins.chain_budget);
     for member in generation.members.iter().rev() {
         let Some(hook) = member.hook(HookName::OnError) else { continue };
         if !facts.apply_to(&hook.spec.when, draft.model.as_deref()) {
             continue;
         }
         let ask = Ask { member, hook };
-        if hook.spec.body != BodyNeed::None {
-            draft.body.settle();
-        }
-        let called = ask.call(facts, draft, Some(failure), deadline).await;
-        let decided =
-            called.conclude(draft, |ask, draft, verdict| decide(generation, ask, draft, verdict, failure));
-        match decided {
+        let called = waited(ask.call(facts, draft, Some(failure), left), &mut left).await;
+        draft.error_budget = Some(left);
+        let (result, open) = called.split();
+        let decided = match result {
+            Ok(verdict) => decide(generation, ask, draft, verdict, failure).await,
+            Err(failure) => Err(failure),
+        };
+        match open.end(draft, decided) {
             Ok(ErrorRuling::Continue) | Err((Policy::Open, _)) => {}
             Ok(ruling) => return ruling,
             Err((Policy::Closed, failure)) => {
@@ -60,7 +60,7 @@ pub async fn on_error<H: Hook>(
     ErrorRuling::Continue
 }
 
-fn decide<H: Hook>(
+async fn decide<H: Hook>(
     generation: &Generation<H>,
     ask: Ask<'_, H>,
     draft: &mut Draft,
@@ -72,7 +72,7 @@ fn decide<H: Hook>(
     }
     generation.check_route(verdict.route.as_ref())?;
     if let Some(answer) = take_answer(&ask.member.name, &mut verdict) {
-        fold(draft, &ask.spec().mutates, verdict)?;
+        fold(draft, &ask.spec().mutates, verdict).await?;
         return Ok(ErrorRuling::Answer(answer));
     }
     let ruling = match &verdict.action {
@@ -89,6 +89,6 @@ fn decide<H: Hook>(
         }
         Action::Respond { .. } | Action::Reject { .. } => unreachable!("taken as an answer above"),
     };
-    fold(draft, &ask.spec().mutates, verdict)?;
+    fold(draft, &ask.spec().mutates, verdict).await?;
     Ok(ruling)
 }

@@ -1,5 +1,7 @@
 //! `onRequest` over a chain: each plugin sees what the one before left, observers run side by side.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
@@ -9,7 +11,7 @@ use super::draft::Draft;
 use super::fold::fold;
 use super::generation::Generation;
 use crate::fault::Fault;
-use crate::hook::{Action, ApiError, BodyNeed, HeaderChanges, Hook, HookName, Policy, Verdict};
+use crate::hook::{Action, ApiError, HeaderChanges, Hook, HookFailure, HookName, Policy, Verdict};
 
 /// What the chain decided.
 #[derive(Debug)]
@@ -36,16 +38,16 @@ pub enum AnswerBody {
     Error(ApiError),
 }
 
-/// Runs the chain over the draft, within the chain's budget.
+/// Runs the chain over the draft. All hooks together are waited for as long as the chain's budget.
 pub async fn on_request<H: Hook>(generation: &Generation<H>, facts: &Facts<'_>, draft: &mut Draft) -> Ruling {
-    let deadline = Instant::now() + generation.config.plugins.chain_budget;
+    let mut left = generation.config.plugins.chain_budget;
     let mut rest = generation.members.as_slice();
     loop {
         let group = next_group(&mut rest, facts, draft);
         let ended = match group.as_slice() {
             [] => return Ruling::Proceed,
-            [only] => run_one(generation, *only, facts, draft, deadline).await,
-            observers => run_observers(generation, observers, facts, draft, deadline).await,
+            [only] => run_one(generation, *only, facts, draft, &mut left).await,
+            observers => run_observers(generation, observers, facts, draft, &mut left).await,
         };
         if let Some(ruling) = ended {
             return ruling;
@@ -118,13 +120,18 @@ async fn run_one<H: Hook>(
     ask: Ask<'_, H>,
     facts: &Facts<'_>,
     draft: &mut Draft,
-    deadline: Instant,
+    left: &mut Duration,
 ) -> Option<Ruling> {
-    if ask.spec().body != BodyNeed::None {
-        draft.body.settle();
-    }
-    let called = ask.call(facts, draft, None, deadline).await;
-    conclude(generation, called, draft)
+    let called = waited(ask.call(facts, draft, None, *left), left).await;
+    conclude(generation, called, draft).await
+}
+
+/// Waits for hooks, and takes how long that was from what is left.
+pub(super) async fn waited<T>(hooks: impl Future<Output = T>, left: &mut Duration) -> T {
+    let began = Instant::now();
+    let ended = hooks.await;
+    *left = left.saturating_sub(began.elapsed());
+    ended
 }
 
 /// All at once; their verdicts count in chain order. The first answer ends the chain and cancels the
@@ -134,17 +141,14 @@ async fn run_observers<H: Hook>(
     observers: &[Ask<'_, H>],
     facts: &Facts<'_>,
     draft: &mut Draft,
-    deadline: Instant,
+    left: &mut Duration,
 ) -> Option<Ruling> {
-    if observers.iter().any(|ask| ask.spec().body != BodyNeed::None) {
-        draft.body.settle();
-    }
     let mut ended = Vec::with_capacity(observers.len());
     {
-        let shared = &*draft;
+        let (shared, each) = (&*draft, *left);
         let mut calls: FuturesOrdered<_> =
-            observers.iter().map(|ask| ask.call(facts, shared, None, deadline)).collect();
-        while let Some(called) = calls.next().await {
+            observers.iter().map(|ask| ask.call(facts, shared, None, each)).collect();
+        while let Some(called) = waited(calls.next(), left).await {
             let last = ends_the_chain(&called);
             ended.push(called);
             if last {
@@ -152,7 +156,12 @@ async fn run_observers<H: Hook>(
             }
         }
     }
-    ended.into_iter().find_map(|called| conclude(generation, called, draft))
+    for called in ended {
+        if let Some(ruling) = conclude(generation, called, draft).await {
+            return Some(ruling);
+        }
+    }
+    None
 }
 
 fn ends_the_chain<H: Hook>(called: &Called<'_, H>) -> bool {
@@ -163,21 +172,36 @@ fn ends_the_chain<H: Hook>(called: &Called<'_, H>) -> bool {
 }
 
 /// Folds a call's end into the draft; `Some` ends the chain.
-fn conclude<H: Hook>(generation: &Generation<H>, called: Called<'_, H>, draft: &mut Draft) -> Option<Ruling> {
+async fn conclude<H: Hook>(
+    generation: &Generation<H>,
+    called: Called<'_, H>,
+    draft: &mut Draft,
+) -> Option<Ruling> {
     let member = called.ask.member;
-    let concluded = called.conclude(draft, |ask, draft, mut verdict| {
-        let answer = take_answer(&ask.member.name, &mut verdict);
-        generation.check_route(verdict.route.as_ref())?;
-        fold(draft, &ask.spec().mutates, verdict)?;
-        Ok(answer)
-    });
-    match concluded {
+    let (result, open) = called.split();
+    let applied = match result {
+        Ok(verdict) => apply(generation, open.ask, draft, verdict).await,
+        Err(failure) => Err(failure),
+    };
+    match open.end(draft, applied) {
         Ok(answer) => answer.map(Ruling::Answer),
         Err((Policy::Open, _)) => None,
         Err((Policy::Closed, failure)) => {
             Some(Ruling::Refuse(Fault::hook(&member.name, failure.cause, failure.detail)))
         }
     }
+}
+
+async fn apply<H: Hook>(
+    generation: &Generation<H>,
+    ask: Ask<'_, H>,
+    draft: &mut Draft,
+    mut verdict: Verdict,
+) -> Result<Option<Answer>, HookFailure> {
+    let answer = take_answer(&ask.member.name, &mut verdict);
+    generation.check_route(verdict.route.as_ref())?;
+    fold(draft, &ask.spec().mutates, verdict).await?;
+    Ok(answer)
 }
 
 /// Takes a plugin's own answer out of its verdict; header changes then belong to the answer.

@@ -159,7 +159,7 @@ async fn members_run_by_priority_then_name_and_each_sees_what_the_one_before_lef
         "granted headers only, as the plugin before left them"
     );
     assert_eq!(call["metadata"], json!({"seen": 1}));
-    assert_eq!(draft.body.bytes(), &br#"{"model":"gpt-4o-mini","messages":[]}"#[..]);
+    assert_eq!(draft.body, &br#"{"model":"gpt-4o-mini","messages":[]}"#[..]);
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_verdict_that_does_not_apply_leaves_the_body_as_it_was() {
         generation(vec![("p", 1, narrow, fake([does(Action::MergePatch(json!({"model": "other"})))]))]);
     let mut draft = draft();
     assert!(matches!(run(&generation, &mut draft).await, Ruling::Proceed));
-    assert_eq!(draft.body.bytes(), BODY.as_bytes());
+    assert_eq!(draft.body, BODY.as_bytes());
     assert_eq!(draft.model.as_deref(), Some("gpt-4o"));
 }
 
@@ -324,8 +324,7 @@ async fn error_hooks_run_in_reverse_and_the_first_that_says_more_than_continue_d
     let order: Vec<&str> = draft.runs.iter().map(|run| &*run.plugin).collect();
     assert_eq!(order, ["inner", "middle"]);
     assert_eq!(asked(&generation, "inner")[0]["cause"], "connect");
-    draft.body.settle();
-    assert_eq!(draft.body.bytes(), &br#"{"model":"gpt-4o","messages":[],"seed":1}"#[..]);
+    assert_eq!(draft.body, &br#"{"model":"gpt-4o","messages":[],"seed":1}"#[..]);
 }
 
 #[tokio::test]
@@ -340,4 +339,27 @@ async fn with_bytes_at_the_client_an_error_hook_can_only_be_told() {
     let headers = HeaderMap::new();
     let ruling = on_error(&generation, &facts(&headers), &mut draft(), &failure(100)).await;
     assert!(matches!(ruling, ErrorRuling::Continue));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_error_hooks_of_a_request_have_one_budget() {
+    let patient = HookSpec {
+        timeout: Duration::from_secs(30),
+        on_failure: OnFailure::always(Policy::Open),
+        ..spec(HookName::OnError)
+    };
+    let silent = || Fake { silent: true, ..Fake::default() };
+    let generation = generation(vec![("p", 1, patient, silent())]);
+    let (mut draft, headers) = (draft(), HeaderMap::new());
+    let began = tokio::time::Instant::now();
+    for _ in 0..5 {
+        on_error(&generation, &facts(&headers), &mut draft, &failure(0)).await;
+        // What a request waits for besides its hooks is not theirs.
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(began.elapsed(), generation.config.plugins.chain_budget + Duration::from_secs(300));
+    assert_eq!(asked(&generation, "p").len(), 1);
+    let errors: Vec<&str> = draft.runs.iter().filter_map(|run| run.error.as_deref()).collect();
+    assert!(errors[0].contains("all that was left of [plugins] chain_budget; its own timeoutMs is 30000"));
+    assert!(errors[1..].iter().all(|error| error.contains("spent [plugins] chain_budget")), "{errors:?}");
 }

@@ -73,12 +73,17 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         ("limits.idle_timeout", old.limits.idle_timeout != new.limits.idle_timeout),
         ("limits.write_timeout", old.limits.write_timeout != new.limits.write_timeout),
         ("limits.half_close_wait", old.limits.half_close_wait != new.limits.half_close_wait),
+        ("limits.body_rate", old.limits.body_rate != new.limits.body_rate),
+        ("limits.answer_rate", old.limits.answer_rate != new.limits.answer_rate),
+        ("limits.rate_window", old.limits.rate_window != new.limits.rate_window),
     ];
     let live = [
         ("plugins", old.plugins != new.plugins),
         ("limits.header_size", old.limits.header_bytes != new.limits.header_bytes),
         ("limits.body_size", old.limits.body_bytes != new.limits.body_bytes),
         ("limits.requests_in_flight", old.limits.requests_in_flight != new.limits.requests_in_flight),
+        ("limits.bodies_in_flight", old.limits.bodies_in_flight != new.limits.bodies_in_flight),
+        ("limits.buffered", old.limits.buffered != new.limits.buffered),
         ("shutdown.grace", old.shutdown_grace != new.shutdown_grace),
         ("reload.watch", old.watch != new.watch),
         ("route", old.routes != new.routes),

@@ -113,7 +113,16 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a client that closed its sending side may wait for something of its answer.
     pub half_close_wait: Duration,
+    /// Requests whose body is whole.
     pub requests_in_flight: u64,
+    /// Requests whose body is on its way.
+    pub bodies_in_flight: u64,
+    /// Bytes per second that a client has to send of its body, or take of its answer, over `rate_window`; 0: any.
+    pub body_rate: u64,
+    pub answer_rate: u64,
+    pub rate_window: Duration,
+    /// Bytes that all bodies together hold in memory, half for requests and half for answers.
+    pub buffered: u64,
 }
 
 /// `[log]`

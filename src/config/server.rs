@@ -139,6 +139,8 @@ fn sandbox(node: &Node) -> Result<Sandbox, Wrong> {
 }
 
 pub(super) fn limits(section: &mut Section<'_, '_>) -> Limits {
+    let body_bytes = section.get("body_size", size(1 << 10..=1 << 30)).unwrap_or(limits::BODY_BYTES);
+    let buffered = buffered(section, body_bytes);
     let mut timeout = |key, default| section.get(key, duration(MILLISECOND..=DAY)).unwrap_or(default);
     Limits {
         header_timeout: timeout("header_timeout", limits::HEADER_TIMEOUT),
@@ -149,11 +151,29 @@ pub(super) fn limits(section: &mut Section<'_, '_>) -> Limits {
             .get("half_close_wait", duration(Duration::ZERO..=DAY))
             .unwrap_or(limits::HALF_CLOSE_WAIT),
         header_bytes: section.get("header_size", size(1 << 10..=1 << 20)).unwrap_or(limits::HEADER_BYTES),
-        body_bytes: section.get("body_size", size(1 << 10..=1 << 30)).unwrap_or(limits::BODY_BYTES),
+        body_bytes,
+        buffered,
+        body_rate: section.get("body_rate", size(0..=1 << 30)).unwrap_or(limits::BODY_RATE),
+        answer_rate: section.get("answer_rate", size(0..=1 << 30)).unwrap_or(limits::ANSWER_RATE),
+        rate_window: section.get("rate_window", duration(SECOND..=DAY)).unwrap_or(limits::RATE_WINDOW),
+        bodies_in_flight: section
+            .get("bodies_in_flight", integer(1..=1_000_000))
+            .unwrap_or(limits::BODIES_IN_FLIGHT),
         requests_in_flight: section
             .get("requests_in_flight", integer(1..=1_000_000))
             .unwrap_or(limits::REQUESTS_IN_FLIGHT),
     }
+}
+
+/// Half of it is for requests, and the largest body has to fit in there.
+fn buffered(section: &mut Section<'_, '_>, body_bytes: u64) -> u64 {
+    const KEY: &str = "buffered";
+    let buffered = section.get(KEY, size(1 << 11..=1 << 40));
+    if buffered.is_some_and(|buffered| buffered / 2 < body_bytes) {
+        let text = "buffered has no room for a body of body_size: half of it is for requests; write at least twice body_size";
+        section.problem(KEY, text);
+    }
+    buffered.unwrap_or(limits::BUFFERED_BYTES.max(4 * body_bytes))
 }
 
 pub(super) fn shutdown_grace(section: &mut Section<'_, '_>) -> Duration {

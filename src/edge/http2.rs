@@ -32,6 +32,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// How long the next part of the body is waited for.
+    pub(super) const fn wait_for_reads(&mut self, most: Duration) {
+        self.body_timeout = most;
+    }
+
+    /// How long the client may take for the next part of the answer.
+    pub(super) const fn wait_for_writes(&mut self, most: Duration) {
+        self.write_timeout = most;
+    }
+
     /// The answer went out whole.
     pub(super) fn is_whole(&self) -> bool {
         self.whole

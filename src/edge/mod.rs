@@ -7,6 +7,7 @@ mod door;
 mod http1;
 mod http2;
 mod listen;
+mod pace;
 mod session;
 
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::fault::Fault;
 use crate::hook::Hook;
 use crate::limits;
 use crate::relay::Relay;
-use session::Session;
+use session::{Session, Version};
 
 /// What connections are served with. To Pingora: an app that serves HTTP/2 sessions.
 pub struct Edge<H> {
@@ -63,7 +64,10 @@ impl<H: Hook> HttpServerApp for Edge<H> {
         let mut head = session.req_header().as_owned_parts();
         join_cookies(&mut head);
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
-        let mut down = Session::Two(http2::Exchange::new(&mut session, &head.method, &self.limits));
+        let mut down = Session::new(
+            Version::Two(http2::Exchange::new(&mut session, &head.method, &self.limits)),
+            &self.limits,
+        );
         self.relay.serve(head, peer, &mut down).await;
         if down.keeps_connection().await {
             // An error says that the client is gone.

@@ -62,7 +62,6 @@ pub(super) async fn run<H: Hook, D: Downstream>(
         progress.here += 1;
         progress.total += 1;
         request.attempting(upstream, &target.route);
-        draft.body.settle();
         let outgoing = Outgoing {
             method: &request.head.method,
             path_and_query: &path_and_query,
@@ -80,7 +79,7 @@ pub(super) async fn run<H: Hook, D: Downstream>(
         let began = Instant::now();
         let sent = tokio::select! {
             biased;
-            sent = upstream.send(outgoing, draft.body.bytes()) => sent,
+            sent = upstream.send(outgoing, &draft.body) => sent,
             gone = client.down.gone() => return Err(gone.into()),
         };
         request.waited += began.elapsed();

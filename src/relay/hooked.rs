@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::attempts::{self, Outcome};
 use super::client::{Client, End};
 use super::downstream::Downstream;
@@ -19,9 +21,11 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
     request.record.asked = endpoint.into();
     let head = request.head;
     let began = Instant::now();
-    let body = intake::read_json(client, &head.headers, request.lease.config.limits.body_bytes).await?;
+    let (room, bytes_max) = (request.room, request.lease.config.limits.body_bytes);
+    let body = intake::read_json(request, client, bytes_max).await?;
     request.waited += began.elapsed();
-    let draft = Draft::new(endpoint, body).map_err(|error| intake::bad_body(&error))?;
+    let read = Draft::read(room, endpoint, body, bytes_max).await;
+    let draft = read.map_err(|error| intake::bad_body(&error))?;
     let Noting { request, draft } = &mut Noting { request, draft };
     if endpoint == Endpoint::ChatCompletions && draft.model.is_none() {
         return Err(Fault::new(Kind::BadRequest, "You must provide a 'model'.").param("model").into());
@@ -77,7 +81,13 @@ async fn run<H: Hook, D: Downstream>(
         Ruling::Refuse(fault) => return Err(fault.into()),
     }
     match attempts::run(request, client, facts, suffix, draft).await? {
-        Outcome::Answered(exchange) => pump::run(request, client, facts, draft, exchange).await,
+        Outcome::Answered(exchange) => {
+            if !lease.has_hook(HookName::OnError, facts.endpoint) {
+                // Nobody asks for the body again, and a stream may go on for long.
+                draft.body = Bytes::new();
+            }
+            pump::run(request, client, facts, draft, exchange).await
+        }
         Outcome::Failed(failed) => reply::pass_failure(request, client, draft, failed).await,
         Outcome::Plugin(answer) => reply::give(request, client, draft, answer).await,
     }

@@ -1,28 +1,49 @@
 //! How many requests are being served, and a way to wait until none is.
+//!
+//! A request has a place among those in flight once its body is whole. While its body is on its way it is counted
+//! with the bodies, so that clients that send slowly cannot keep others out.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::Limits;
 use crate::fault::{Fault, Kind};
 
-/// A bounded count. Entering costs one atomic step; only a drain watches it fall.
+/// Bounded counts. Each step costs one atomic operation; only a drain watches them fall.
 #[derive(Debug)]
 pub struct InFlight {
-    count: AtomicU64,
+    serving: AtomicU64,
+    bodies: AtomicU64,
+    places: AtomicU64,
     draining: AtomicBool,
     idle: watch::Sender<()>,
     cut: watch::Sender<bool>,
 }
 
 /// One request being served.
-pub(super) struct Held<'a>(&'a InFlight);
+pub(super) struct Held<'a> {
+    of: &'a InFlight,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Only its head is here.
+    Head,
+    /// Its body is on its way.
+    Body,
+    /// It has a place.
+    Whole,
+}
 
 impl Default for InFlight {
     fn default() -> Self {
         Self {
-            count: AtomicU64::new(0),
+            serving: AtomicU64::new(0),
+            bodies: AtomicU64::new(0),
+            places: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             idle: watch::Sender::new(()),
             cut: watch::Sender::new(false),
@@ -31,17 +52,12 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    pub(super) fn enter(&self, max: u64) -> Result<Held<'_>, Fault> {
-        let held = Held(self);
-        let before = self.count.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn enter(&self) -> Result<Held<'_>, Fault> {
+        let held = Held { of: self, stage: Stage::Head };
+        self.serving.fetch_add(1, Ordering::SeqCst);
         if self.draining.load(Ordering::SeqCst) {
             let message = "The gateway is shutting down.";
             return Err(Fault::new(Kind::Draining, message).retry_after(Duration::from_secs(1)));
-        }
-        if before >= max {
-            let message = "The gateway is serving as many requests as it may; try again shortly.";
-            let fault = Fault::new(Kind::Overloaded, message).retry_after(Duration::from_secs(1));
-            return Err(fault.detail(format!("{max} requests in flight")));
         }
         Ok(held)
     }
@@ -58,8 +74,9 @@ impl InFlight {
         Fault::new(Kind::Draining, "The gateway shut down before the answer was complete.")
     }
 
+    /// All requests being served, whatever is here of them.
     pub fn count(&self) -> u64 {
-        self.count.load(Ordering::SeqCst)
+        self.serving.load(Ordering::SeqCst)
     }
 
     /// From now on new requests are refused.
@@ -76,13 +93,69 @@ impl InFlight {
             }
         }
     }
+
+    const fn counter(&self, stage: Stage) -> Option<&AtomicU64> {
+        match stage {
+            Stage::Head => None,
+            Stage::Body => Some(&self.bodies),
+            Stage::Whole => Some(&self.places),
+        }
+    }
+}
+
+impl Held<'_> {
+    /// The body is on its way. Refused at once when there would be no place for the request.
+    pub(super) fn await_body(&mut self, limits: &Limits) -> Result<(), Fault> {
+        let places = self.of.places.load(Ordering::SeqCst);
+        if places >= limits.requests_in_flight {
+            return Err(overloaded(format!("{places} requests in flight")));
+        }
+        self.step(Stage::Body, limits.bodies_in_flight, "request bodies on their way")
+    }
+
+    /// The request is whole.
+    pub(super) fn take_place(&mut self, limits: &Limits) -> Result<(), Fault> {
+        self.step(Stage::Whole, limits.requests_in_flight, "requests in flight")
+    }
+
+    /// The request is whole and its answer under way: it keeps a place even if there is none.
+    pub(super) fn keep_place(&mut self) {
+        self.step(Stage::Whole, u64::MAX, "").expect("there is no bound");
+    }
+
+    fn step(&mut self, to: Stage, max: u64, what: &str) -> Result<(), Fault> {
+        if self.stage == to {
+            return Ok(());
+        }
+        if let Some(counter) = self.of.counter(to)
+            && counter.fetch_add(1, Ordering::SeqCst) >= max
+        {
+            counter.fetch_sub(1, Ordering::SeqCst);
+            return Err(overloaded(format!("{max} {what}")));
+        }
+        self.leave();
+        self.stage = to;
+        Ok(())
+    }
+
+    fn leave(&self) {
+        if let Some(counter) = self.of.counter(self.stage) {
+            counter.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn overloaded(detail: String) -> Fault {
+    let message = "The gateway is serving as many requests as it may; try again shortly.";
+    Fault::new(Kind::Overloaded, message).retry_after(Duration::from_secs(1)).detail(detail)
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let last = self.0.count.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && self.0.draining.load(Ordering::SeqCst) {
-            self.0.idle.send_replace(());
+        self.leave();
+        let last = self.of.serving.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.of.draining.load(Ordering::SeqCst) {
+            self.of.idle.send_replace(());
         }
     }
 }
@@ -90,24 +163,54 @@ impl Drop for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Environment};
+
+    fn limits(requests_in_flight: u64, bodies_in_flight: u64) -> Limits {
+        let home = Environment::from([("HOME".to_owned(), "/tmp".to_owned())]);
+        Limits { requests_in_flight, bodies_in_flight, ..Config::built_in(&home).unwrap().limits }
+    }
+
+    fn refused(step: Result<(), Fault>) -> Option<Kind> {
+        step.err().map(|fault| fault.kind)
+    }
 
     #[test]
     fn the_bound_holds_and_a_place_is_given_back() {
-        let in_flight = InFlight::default();
-        let first = in_flight.enter(2).ok();
-        let _second = in_flight.enter(2).ok();
-        assert_eq!(in_flight.enter(2).err().map(|fault| fault.kind), Some(Kind::Overloaded));
+        let (in_flight, limits) = (InFlight::default(), limits(2, 9));
+        let enter = || in_flight.enter().ok().unwrap();
+        let (mut first, mut second, mut third) = (enter(), enter(), enter());
+        first.take_place(&limits).unwrap();
+        second.take_place(&limits).unwrap();
+        assert_eq!(refused(third.take_place(&limits)), Some(Kind::Overloaded));
+        assert_eq!(refused(third.await_body(&limits)), Some(Kind::Overloaded), "no body is read in vain");
         drop(first);
-        assert!(in_flight.enter(2).is_ok());
-        assert_eq!(in_flight.count(), 1);
+        third.take_place(&limits).unwrap();
+        assert_eq!(in_flight.count(), 2);
+    }
+
+    #[test]
+    fn bodies_on_their_way_take_no_place() {
+        let (in_flight, limits) = (InFlight::default(), limits(1, 2));
+        let enter = || in_flight.enter().ok().unwrap();
+        let (mut one, mut other, mut third) = (enter(), enter(), enter());
+        one.await_body(&limits).unwrap();
+        other.await_body(&limits).unwrap();
+        assert_eq!(refused(third.await_body(&limits)), Some(Kind::Overloaded));
+        third.take_place(&limits).unwrap();
+        assert_eq!(refused(one.take_place(&limits)), Some(Kind::Overloaded));
+        other.keep_place();
+        drop((third, one, other));
+        let mut last = enter();
+        last.await_body(&limits).unwrap();
+        last.take_place(&limits).unwrap();
     }
 
     #[tokio::test]
     async fn a_drain_refuses_new_requests_and_waits_for_the_last() {
         let in_flight = InFlight::default();
-        let held = in_flight.enter(9).ok();
+        let held = in_flight.enter().ok();
         in_flight.refuse_new();
-        assert_eq!(in_flight.enter(9).err().map(|fault| fault.kind), Some(Kind::Draining));
+        assert_eq!(in_flight.enter().err().map(|fault| fault.kind), Some(Kind::Draining));
         let ((), ()) = tokio::join!(in_flight.idle(), async { drop(held) });
         assert_eq!(in_flight.count(), 0);
     }

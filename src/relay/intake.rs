@@ -1,32 +1,52 @@
 //! A request body becomes whole and valid, or the client learns why not. Nothing reaches a plugin or an
 //! upstream before.
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
+use super::Request;
 use super::client::{Client, End};
 use super::downstream::{ClientError, Downstream};
 use crate::chat::Refusal;
 use crate::fault::{Fault, Kind};
+use crate::hook::Hook;
+use crate::room::{Growing, NoRoom, Room};
 use crate::upstream::Length;
 
 /// Reads a JSON body of at most `bytes_max` bytes.
 ///
-/// A body that comes in one part is kept as it came; one of several parts is joined into a buffer of the
-/// announced size, so that no byte is copied twice.
-pub(super) async fn read_json<D: Downstream>(
+/// A body that comes in one part is kept as it came; several parts are joined. What arrives takes memory of `room`,
+/// what is announced takes none.
+pub(super) async fn read_json<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
     client: &mut Client<'_, D>,
-    headers: &HeaderMap,
     bytes_max: u64,
 ) -> Result<Bytes, End> {
-    check_content(headers)?;
-    read_whole(client, bytes_max).await
+    check_content(&request.head.headers)?;
+    read_whole(request, client, bytes_max).await
 }
 
-/// Reads a body of any type, of at most `bytes_max` bytes.
-pub(super) async fn read_whole<D: Downstream>(
+/// Reads a body of any type, of at most `bytes_max` bytes. From then on the request has its place.
+pub(super) async fn read_whole<H: Hook, D: Downstream>(
+    request: &mut Request<'_, H>,
     client: &mut Client<'_, D>,
+    bytes_max: u64,
+) -> Result<Bytes, End> {
+    if client.down.body_length() != Length::None {
+        request.await_body()?;
+    }
+    let body = collect(client, request.room, bytes_max).await?;
+    request.take_place()?;
+    Ok(body)
+}
+
+async fn collect<D: Downstream>(
+    client: &mut Client<'_, D>,
+    room: &Arc<Room>,
     bytes_max: u64,
 ) -> Result<Bytes, End> {
     let announced = match client.down.body_length() {
@@ -37,24 +57,31 @@ pub(super) async fn read_whole<D: Downstream>(
         return Err(too_large(bytes_max).into());
     }
     let Some(first) = client.read().await.map_err(to_end)? else { return Ok(Bytes::new()) };
+    check_size(first.len(), bytes_max)?;
+    let mut claim = room.for_request();
     if announced == Some(first.len() as u64) {
-        return Ok(first);
+        claim.cover(first.len()).map_err(no_room)?;
+        return Ok(claim.bind(first));
     }
-    let Some(second) = client.read().await.map_err(to_end)? else { return Ok(first) };
-    let room = announced.unwrap_or((first.len() + second.len()) as u64);
-    let mut body = BytesMut::with_capacity(usize::try_from(room).unwrap_or(usize::MAX));
-    body.extend_from_slice(&first);
-    body.extend_from_slice(&second);
+    let most = usize::try_from(announced.unwrap_or(bytes_max)).unwrap_or(usize::MAX);
+    let mut body = Growing::new(claim, most);
+    body.add(&first).map_err(no_room)?;
+    drop(first);
     while let Some(part) = client.read().await.map_err(to_end)? {
-        body.extend_from_slice(&part);
-        if body.len() as u64 > bytes_max {
-            break;
-        }
+        check_size(body.len() + part.len(), bytes_max)?;
+        body.add(&part).map_err(no_room)?;
     }
-    if body.len() as u64 > bytes_max {
-        return Err(too_large(bytes_max).into());
-    }
-    Ok(body.freeze())
+    Ok(body.whole())
+}
+
+fn check_size(bytes: usize, bytes_max: u64) -> Result<(), Fault> {
+    if bytes as u64 > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
+}
+
+fn no_room(no_room: NoRoom) -> Fault {
+    let message = "The gateway holds as many bytes of requests as it may; try again shortly.";
+    let fault = Fault::new(Kind::Overloaded, message).retry_after(Duration::from_secs(1));
+    fault.detail(no_room.to_string())
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {

@@ -37,9 +37,11 @@ use crate::limits;
 use crate::metrics::{Asked, Outcome};
 use crate::panics::{self, Panicked};
 use crate::record::{HookRun, Record, Recorder, Times, hooks_line};
+use crate::room::Room;
 use crate::token::Token;
 use crate::upstream::Upstream;
 use client::{Client, End};
+use in_flight::Held;
 use target::Target;
 
 /// Serves requests, each from one leased generation.
@@ -48,6 +50,7 @@ pub struct Relay<H> {
     recorder: Recorder,
     ids: RequestIds,
     in_flight: InFlight,
+    room: Arc<Room>,
     /// Whoever sends this in `x-hookway-trace` sees what each hook did.
     trace_token: Token,
 }
@@ -55,6 +58,7 @@ pub struct Relay<H> {
 /// One request while it is served.
 struct Request<'a, H> {
     lease: Lease<H>,
+    room: &'a Arc<Room>,
     id: String,
     head: &'a Parts,
     started: Instant,
@@ -62,11 +66,14 @@ struct Request<'a, H> {
     trace_wanted: bool,
     /// Time spent waiting for the client's body, upstreams and pauses between attempts.
     waited: Duration,
+    /// Its place; none for a health check that came when there was none.
+    held: Option<Held<'a>>,
 }
 
 impl<H: Hook> Relay<H> {
     pub fn new(published: Arc<Published<H>>, recorder: Recorder, trace_token: Token) -> Self {
-        Self { published, recorder, ids: RequestIds::new(), in_flight: InFlight::default(), trace_token }
+        let (ids, in_flight, room) = (RequestIds::new(), InFlight::default(), Arc::default());
+        Self { published, recorder, ids, in_flight, room, trace_token }
     }
 
     /// Requests being served now, and a way to wait for the last.
@@ -87,35 +94,40 @@ impl<H: Hook> Relay<H> {
         let head = &head;
         let _counted = self.recorder.begin();
         let lease = self.published.lease();
+        self.room.limit(lease.config.limits.buffered);
         let id = self.ids.next();
         let mut client = Client::new(down, head, &id);
+        let (held, refused) = match self.in_flight.enter() {
+            Ok(held) => (Some(held), None),
+            // `/healthz` answers 200 also while the gateway drains.
+            Err(_) if head.uri.path() == target::HEALTH => (None, None),
+            Err(fault) => (None, Some(fault)),
+        };
         let mut request = Request {
             record: blank_record(&id, lease.number, head, peer),
             waited: Duration::ZERO,
             trace_wanted,
             started: Instant::now(),
             lease,
+            room: &self.room,
+            held,
             id,
             head,
         };
-        // The place is held until the client was told and the record is written: a drain waits for both.
-        let max = request.lease.config.limits.requests_in_flight;
-        let (_held, ended) = match self.in_flight.enter(max) {
-            Ok(held) => {
+        let ended = match refused {
+            Some(fault) => Err(End::Fault(fault)),
+            None if request.held.is_none() => request.run(&mut client).await,
+            None => {
                 let ended = tokio::select! {
                     biased;
                     ended = panics::caught(request.run(&mut client)) => ended,
                     cut = self.in_flight.cut() => Ok(Err(End::Fault(cut))),
                 };
-                let ended = ended.unwrap_or_else(|panicked| {
+                ended.unwrap_or_else(|panicked| {
                     client.down.end_after_answer();
                     Err(broken(&panicked).into())
-                });
-                (Some(held), ended)
+                })
             }
-            // Whoever asks whether the gateway lives must not take fullness for death.
-            Err(_) if head.uri.path() == target::HEALTH => (None, request.run(&mut client).await),
-            Err(fault) => (None, Err(End::Fault(fault))),
         };
         let told = match &ended {
             Err(End::Fault(fault)) => {
@@ -135,6 +147,8 @@ impl<H: Hook> Relay<H> {
             Err(End::Fault(fault)) => Some(fault),
             Ok(()) | Err(End::Client(_)) => None,
         };
+        // The place is held until the client was told and the record is written: a drain waits for both.
+        let _held = request.held.take();
         self.recorder.finished(request.close(&client, gone, fault));
     }
 }
@@ -172,6 +186,23 @@ impl<H: Hook> Request<'_, H> {
             return Err(Fault::new(Kind::HeaderTooLarge, message));
         }
         Ok(())
+    }
+
+    /// The request's body is on its way.
+    fn await_body(&mut self) -> Result<(), Fault> {
+        self.held.as_mut().map_or(Ok(()), |held| held.await_body(&self.lease.config.limits))
+    }
+
+    /// The request is whole.
+    fn take_place(&mut self) -> Result<(), Fault> {
+        self.held.as_mut().map_or(Ok(()), |held| held.take_place(&self.lease.config.limits))
+    }
+
+    /// The request is whole, and what it began goes on.
+    fn keep_place(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.keep_place();
+        }
     }
 
     /// An attempt at an upstream begins.

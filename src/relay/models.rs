@@ -49,7 +49,7 @@ async fn ask_all<H: Hook, D: Downstream>(
     request: &mut Request<'_, H>,
     client: &mut Client<'_, D>,
 ) -> Result<Vec<Bytes>, End> {
-    intake::read_whole(client, limits::MODELS_REQUEST_BYTES_MAX).await?;
+    intake::read_whole(request, client, limits::MODELS_REQUEST_BYTES_MAX).await?;
     // The client's key is for the upstream that models without a route go to. The others are asked without it: a
     // list that gathers from all must not hand a key of one to the rest.
     let lease = &request.lease;

@@ -45,9 +45,10 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
     };
     let mut sending = length != Length::None && !upstream.is_echo();
     let mut exchange = if sending {
+        request.await_body()?;
         upstream.open(outgoing).await
     } else {
-        let body = intake::read_whole(client, lease.config.limits.body_bytes).await?;
+        let body = intake::read_whole(request, client, lease.config.limits.body_bytes).await?;
         tokio::select! {
             biased;
             sent = upstream.send(outgoing, &body) => sent,
@@ -61,6 +62,9 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
         match until_head(client, &mut exchange, outgoing, sending).await? {
             Some(sent) => sending = sent.map_err(|error| failed(upstream, &error))?,
             None => answered = true,
+        }
+        if !sending {
+            request.keep_place();
         }
     }
     // Until the answer's head is here everything is waiting, for the one side or the other.
@@ -137,6 +141,9 @@ async fn answer<H: Hook, D: Downstream>(
                 let part = part.map_err(to_end)?;
                 let whole = part.is_none();
                 sending = !whole;
+                if whole {
+                    request.keep_place();
+                }
                 // The answer is here already, so a failed upload does not change it. What is left of it is
                 // read all the same, or it would be taken for the client's next request.
                 taken = taken && upload(&mut exchange, part).await.is_ok();

@@ -13,6 +13,7 @@ mod crowd;
 mod fields;
 mod http2;
 mod leaving;
+mod memory;
 mod multiplexed;
 mod pass_through;
 mod paths;

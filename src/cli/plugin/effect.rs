@@ -60,11 +60,10 @@ impl Effect {
         hook: HookName,
         on_failure: Option<OnFailure>,
         before: &[u8],
-        mut draft: Draft,
+        draft: Draft,
         ruling: ErrorRuling,
     ) -> Self {
-        draft.body.settle();
-        let [before, after] = [before, draft.body.bytes()].map(parsed);
+        let [before, after] = [before, &draft.body[..]].map(parsed);
         let call = draft.runs.first().map(|run| Call { outcome: run.outcome, took: run.took });
         let policy = call.as_ref().and_then(|call| Some(on_failure?.policy(call.outcome.cause()?)));
         let model = |body: &Value| body.get("model").and_then(Value::as_str).map(str::to_owned);

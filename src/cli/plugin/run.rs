@@ -119,7 +119,7 @@ impl Run {
             key_id: None,
             client: ClientId::default(),
         };
-        let before = draft.body.bytes().clone();
+        let before = draft.body.clone();
         let ruling = if hook == HookName::OnError {
             on_error(&generation, &facts, &mut draft, &self.failure(&generation)).await
         } else {

@@ -91,6 +91,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// How long the next part of the body is waited for.
+    pub(in crate::edge) const fn wait_for_reads(&mut self, most: Duration) {
+        self.body_timeout = most;
+    }
+
+    /// How long the client may take for the next part of the answer.
+    pub(in crate::edge) const fn wait_for_writes(&mut self, most: Duration) {
+        self.write_timeout = most;
+    }
+
     /// Whether the connection may serve another request. If not, it was closed.
     pub(in crate::edge) async fn keeps_connection(&mut self) -> bool {
         match self.state {

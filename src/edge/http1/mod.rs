@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use pingora_core::server::ShutdownWatch;
 
-use super::session::Session;
+use super::session::{Session, Version};
 use super::{Edge, patience_ends, refusal};
 use crate::config::Limits;
 use crate::fault::{Fault, Kind};
@@ -37,7 +37,7 @@ pub(super) async fn serve<H: Hook>(
         };
         let mut exchange = Exchange::new(&mut connection, &head, framing, &edge.limits);
         exchange.keeps &= !*shutdown.borrow();
-        let mut down = Session::One(exchange);
+        let mut down = Session::new(Version::One(exchange), &edge.limits);
         edge.relay.serve(head, peer, &mut down).await;
         if !down.keeps_connection().await {
             return;

@@ -30,6 +30,11 @@ fn limits() -> Limits {
         header_bytes: HEADER_BYTES,
         body_bytes: BODY_BYTES,
         requests_in_flight: 1,
+        bodies_in_flight: 1,
+        body_rate: 0,
+        answer_rate: 0,
+        rate_window: wait,
+        buffered: BODY_BYTES,
     }
 }
 
