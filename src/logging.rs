@@ -3,6 +3,7 @@
 //! The queue is bounded and lossy: a terminal or collector that stops reading costs lines, never a request.
 //! Lines of the `log` crate (Pingora's) take the same way.
 
+use std::borrow::Cow;
 use std::io;
 
 use tracing::level_filters::LevelFilter;
@@ -14,6 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{Log, LogFormat};
 use crate::limits;
+use crate::text::{self, deceives};
 
 /// Target of the access log: one line per request.
 pub const ACCESS: &str = "hookway::access";
@@ -70,12 +72,115 @@ fn filter(settings: &Log) -> Result<EnvFilter, LogError> {
 }
 
 fn lines(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let colours = io::IsTerminal::is_terminal(&io::stderr());
+    let plain = move |form| {
+        let writer = writer.clone();
+        move || Plain { writer: writer.clone(), form }
+    };
     match format {
         LogFormat::Pretty => {
-            fmt::layer().with_ansi(io::IsTerminal::is_terminal(&io::stderr())).with_writer(writer).boxed()
+            fmt::layer().with_ansi(colours).with_writer(plain(Form::Text { colours })).boxed()
         }
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(plain(Form::Json)).boxed(),
     }
+}
+
+/// Writes lines that are bounded and hold no character that could begin another line or deceive a reader. What the
+/// formatters leave of such characters depends on the field's type; here it does not.
+struct Plain<W> {
+    writer: W,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// With the formatter's own colours, or without.
+    Text {
+        colours: bool,
+    },
+    Json,
+}
+
+impl<W: io::Write> io::Write for Plain<W> {
+    /// The formatters write a line at once.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        match self.form {
+            Form::Text { colours } => self.writer.write_all(plain_text(&text, colours).as_bytes())?,
+            Form::Json => self.writer.write_all(plain_json(&text).as_bytes())?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn plain_text(line: &str, colours: bool) -> Cow<'_, str> {
+    let hides = |c: char| deceives(c) && c != '\t' && !(colours && c == '\u{1b}');
+    let body = line.strip_suffix('\n').unwrap_or(line);
+    if !body.contains(hides) && body.len() <= limits::LOG_LINE_BYTES_MAX {
+        return Cow::Borrowed(line);
+    }
+    let mut plain = String::with_capacity(line.len() + 16);
+    for c in body.chars() {
+        match c {
+            '\n' => plain.push_str("\\n"),
+            '\r' => plain.push_str("\\r"),
+            c if hides(c) => plain.extend(c.escape_unicode()),
+            c => plain.push(c),
+        }
+    }
+    let mut plain = text::cut(&plain, limits::LOG_LINE_BYTES_MAX).into_owned();
+    plain.push('\n');
+    Cow::Owned(plain)
+}
+
+/// Shortens the strings of a line of JSON, and escapes in them what JSON itself lets pass.
+fn plain_json(line: &str) -> Cow<'_, str> {
+    let body = line.strip_suffix('\n').unwrap_or(line);
+    if !body.contains(deceives) && body.len() <= limits::LOG_TEXT_BYTES_MAX {
+        return Cow::Borrowed(line);
+    }
+    let mut plain = String::with_capacity(line.len().min(limits::LOG_LINE_BYTES_MAX));
+    let (mut begun, mut cut) = (None, 0);
+    let mut characters = body.chars();
+    while let Some(c) = characters.next() {
+        let Some(start) = begun else {
+            plain.push(c);
+            begun = (c == '"').then_some(plain.len());
+            continue;
+        };
+        if c == '"' {
+            if cut > 0 {
+                plain.push_str(&format!("… ({cut} bytes cut)"));
+            }
+            plain.push(c);
+            (begun, cut) = (None, 0);
+            continue;
+        }
+        // An escape is kept or cut whole.
+        let before = plain.len();
+        let mut length = c.len_utf8();
+        match c {
+            '\\' => {
+                plain.push(c);
+                let kind = characters.next();
+                plain.extend(kind);
+                plain.extend(characters.by_ref().take(if kind == Some('u') { 4 } else { 0 }));
+                length = plain.len() - before;
+            }
+            c if deceives(c) => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => plain.push(c),
+        }
+        if cut > 0 || plain.len() - start > limits::LOG_TEXT_BYTES_MAX {
+            plain.truncate(before);
+            cut += length;
+        }
+    }
+    plain.push('\n');
+    Cow::Owned(plain)
 }
 
 #[cfg(test)]
@@ -120,6 +225,38 @@ mod tests {
             .into_iter()
             .filter(|word| text.contains(&format!(": {word}\n")))
             .collect()
+    }
+
+    const DECEIT: &str = "a\u{2028}b\u{85}c\u{202e}d\u{7f}";
+
+    #[test]
+    fn a_line_of_json_stays_json_and_holds_nothing_that_deceives() {
+        let said = serde_json::json!({"message": DECEIT, "quote\"": "\\\"\n", "n": 1});
+        let line = format!("{said}\n");
+        let plain = plain_json(&line);
+        assert!(plain.contains(r"a\u2028b\u0085c\u202ed\u007f"), "{plain}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), said);
+    }
+
+    #[test]
+    fn a_long_text_in_a_line_of_json_is_cut_and_its_neighbours_are_not() {
+        let long = "\u{1b}\u{e9}".repeat(100_000);
+        let line = format!("{}\n", serde_json::json!({"a": "first", "long": long, "z": "last"}));
+        let plain = plain_json(&line);
+        let read: serde_json::Value = serde_json::from_str(&plain).unwrap();
+        assert!(plain.len() < limits::LOG_TEXT_BYTES_MAX + 200, "{}", plain.len());
+        assert_eq!((&read["a"], &read["z"]), (&"first".into(), &"last".into()));
+        assert!(read["long"].as_str().unwrap().ends_with(" bytes cut)"));
+    }
+
+    #[test]
+    fn a_line_of_text_is_one_line_whatever_its_fields_are() {
+        let line = format!("INFO said={DECEIT} more\nERROR forged\r\n");
+        let plain = plain_text(&line, false);
+        assert_eq!(plain, "INFO said=a\\u{2028}b\\u{85}c\\u{202e}d\\u{7f} more\\nERROR forged\\r\n");
+        assert!(plain_text("\u{1b}[2mINFO\u{1b}[0m\n", true).contains('\u{1b}'));
+        assert!(!plain_text("\u{1b}[2mINFO\u{1b}[0m\n", false).contains('\u{1b}'));
+        assert!(plain_text(&"x".repeat(1 << 20), false).len() < limits::LOG_LINE_BYTES_MAX + 100);
     }
 
     #[test]

@@ -12,6 +12,10 @@ use tokio::net::unix::pipe;
 
 use super::{Observer, PluginEvent};
 use crate::limits;
+use crate::text;
+
+/// Room for what says that a line was cut.
+const CUT_MARK: usize = 64;
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +145,8 @@ impl Logs {
 
     /// Keeps a line, or counts it as dropped. A line that is kept goes to the gateway's own log too.
     pub(super) fn line(&self, source: Source, text: String) {
+        // What a plugin says is shown on terminals.
+        let text = text::cut(&text::plain(&text), limits::PLUGIN_LOG_LINE_BYTES + CUT_MARK).into_owned();
         let Some(kept) = self.keep(source, &text, Instant::now()) else { return };
         self.observer.observe(&self.plugin, &PluginEvent::Printed(kept));
         let plugin = &self.plugin;
@@ -339,6 +345,17 @@ mod tests {
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains(r#"text="hi\nERROR forged""#), "{text}");
+    }
+
+    #[test]
+    fn what_a_plugin_says_cannot_move_the_cursor_or_grow_without_bound() {
+        let logs = Logs::new("p".to_owned(), Arc::new(|_: &str, _: &PluginEvent| {}));
+        logs.line(Source::Stdout, "a\u{1b}[2Jb\u{202e}c\rd".to_owned());
+        logs.line(Source::Log(hookway_wire::LogLevel::Info), "x".repeat(1 << 20));
+        let lines = logs.lines(0, 2);
+        assert_eq!(lines[0].text, r"a\u{1b}[2Jb\u{202e}c\u{d}d");
+        assert!(lines[1].text.len() < limits::PLUGIN_LOG_LINE_BYTES + 200);
+        assert!(lines[1].text.ends_with(" bytes cut)"));
     }
 
     #[test]

@@ -13,9 +13,11 @@ use http::{Method, StatusCode};
 
 use crate::chat::Usage;
 use crate::hook::{HookName, Policy};
+use crate::limits;
 use crate::logging::ACCESS;
 use crate::metrics::{Asked, Finished, HookOutcome, InFlight, Metrics, Outcome};
 use crate::store::{Execution, Store};
+use crate::text;
 
 pub use live::{Event, Happening, Heard, Listener, Live};
 
@@ -100,7 +102,8 @@ impl Recorder {
     }
 
     /// Counts the request, writes its line and tells it to those who look on. Never waits.
-    pub fn finished(&self, record: Record) {
+    pub fn finished(&self, mut record: Record) {
+        record.bound();
         self.metrics.finished(&Finished {
             asked: record.asked,
             route: record.route.as_deref(),
@@ -124,6 +127,14 @@ impl Recorder {
 }
 
 impl Record {
+    /// Cuts the texts that came from outside: whatever a client or a plugin says, a record stays small.
+    fn bound(&mut self) {
+        let Self { traceparent, path, model, fault, hooks, .. } = self;
+        let errors = hooks.iter_mut().filter_map(|run| run.error.as_mut());
+        let texts = [traceparent, model, fault].into_iter().flatten().chain([path]).chain(errors);
+        texts.for_each(|text| text::bound(text, limits::RECORD_TEXT_BYTES_MAX));
+    }
+
     fn executions(&self) -> impl ExactSizeIterator<Item = Execution> {
         let at = self.times.received;
         self.hooks.iter().map(move |run| Execution {
@@ -322,6 +333,25 @@ mod tests {
         let line = logged(false, &record());
         assert_eq!(line.lines().count(), 1, "{line}");
         assert!(!line.contains('\u{1b}'), "{line}");
+    }
+
+    #[test]
+    fn every_text_of_a_record_is_bounded() {
+        let long = || "x".repeat(4 << 20);
+        let mut record = Record {
+            traceparent: Some(long()),
+            path: long(),
+            model: Some(long()),
+            fault: Some(long()),
+            ..record()
+        };
+        record.hooks[0].error = Some(long());
+        let live = Live::default();
+        let recorder = Recorder::new(Arc::new(Metrics::new()), live);
+        recorder.finished(record.clone());
+        let line = logged(true, &record);
+        assert!(line.len() < 8 * limits::RECORD_TEXT_BYTES_MAX, "{}", line.len());
+        assert_eq!(line.matches(" bytes cut)").count(), 4);
     }
 
     #[test]
