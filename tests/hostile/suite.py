@@ -3,13 +3,10 @@
 import collections
 import concurrent.futures
 import os
-import pathlib
 import re
 import traceback
 import unittest
 
-# Names of cases that are not mended yet, a line each.
-BROKEN = (pathlib.Path(__file__).parent / "broken.txt").read_text().splitlines()
 # Most cases wait for a limit to pass; few of them work at the same time.
 AT_ONCE = 24
 # HOSTILE_CASES=word plays only the cases whose name has the word.
@@ -49,8 +46,6 @@ class Suite(unittest.TestCase):
         cls.faults = cls.run_all()
 
     def test_nothing_reached_the_upstream_that_belongs_to_no_case(self):
-        if self.faults[""] and BROKEN:
-            self.skipTest(f"not mended yet: {self.faults[''][0]}")
         self.assertEqual(self.faults[""], [])
 
 
@@ -66,8 +61,6 @@ def add_tests(suite, cases, run):
             name += "_again"
 
         def test(self, name=case.name):
-            if name in BROKEN and self.faults[name]:
-                self.skipTest(f"not mended yet: {self.faults[name][0]}")
             self.assertEqual(self.faults[name], [], name)
 
         test.__doc__ = None

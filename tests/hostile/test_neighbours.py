@@ -8,7 +8,6 @@ import answers
 import client
 import http2
 import stage
-import suite
 from case import CHAT, Answer
 from cases.answers2 import BODY, GOOD, head
 from http2 import data, frame, headers
@@ -41,8 +40,6 @@ class Neighbours(unittest.TestCase):
             found = list(pool.map(lambda case: answers.run(case, self.gateway.port, self.recorder), good))
             first.result()
         faults = [f"{case.name}: {fault}" for case, faults in zip(good, found) for fault in faults]
-        if faults and self.id().rpartition(".")[2] in suite.BROKEN:
-            self.skipTest(f"not mended yet: {faults[0]}")
         self.assertEqual(faults, [])
 
     def test_of_a_head_with_a_malformed_field(self):
