@@ -34,12 +34,15 @@ impl Framing {
         Self { state: State::Head(Head::default()), to_head }
     }
 
-    /// What was read next.
-    pub(super) fn look(&mut self, mut bytes: &[u8]) -> Result<(), Misread> {
+    /// What was read next. An error comes with the number of bytes before it that are framed well.
+    pub(super) fn look(&mut self, read: &[u8]) -> Result<(), (usize, Misread)> {
+        let mut bytes = read;
         while !bytes.is_empty() {
+            let good = read.len() - bytes.len();
+            let at = |misread| (good, misread);
             match &mut self.state {
                 State::Other => return Ok(()),
-                State::Chunks(chunks) => match chunks.take(bytes)? {
+                State::Chunks(chunks) => match chunks.take(bytes).map_err(at)? {
                     Some(span) => bytes = &bytes[span.length..],
                     None => self.state = State::Other,
                 },
@@ -50,7 +53,7 @@ impl Framing {
                     let room = LINE_BYTES_KEPT.saturating_sub(head.line.len());
                     head.line.extend_from_slice(&line[..line.len().min(room)]);
                     if end.is_some()
-                        && let Some(next) = head.end_line(self.to_head)?
+                        && let Some(next) = head.end_line(self.to_head).map_err(at)?
                     {
                         self.state = next;
                     }
@@ -139,6 +142,14 @@ mod tests {
         {
             assert!(!is_good(&chunked(body), false), "{body:?}");
         }
+    }
+
+    #[test]
+    fn what_stands_before_a_broken_chunk_is_good() {
+        // The line end behind the data goes with the line that is broken.
+        let good = chunked("2\r\n{}");
+        let looked = Framing::new(false).look(format!("{good}\r\nzz\r\n").as_bytes());
+        assert_eq!(looked, Err((good.len(), Misread::ChunkSize)));
     }
 
     #[test]

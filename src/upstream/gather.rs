@@ -23,6 +23,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
+use crate::http1::Misread;
 
 /// A connection to an upstream that can hold back what is written to it.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Gathered {
     /// A request began and nothing was read since; one of the constants below.
     begun: AtomicU8,
     framing: Option<Framing>,
+    /// Why the answer ends behind what was read of it.
+    misread: Option<Misread>,
 }
 
 const NO_REQUEST: u8 = 0;
@@ -51,6 +54,7 @@ impl Gathered {
             heard: AtomicBool::new(false),
             begun: AtomicU8::new(NO_REQUEST),
             framing: None,
+            misread: None,
         }
     }
 
@@ -79,15 +83,20 @@ impl Gathered {
         }
     }
 
-    /// What was read of an answer. One that is framed wrongly ends here, as a connection that breaks does.
-    fn look(&mut self, read: &[u8]) -> io::Result<()> {
+    /// What was read of an answer: how much of it is framed well. One that is framed wrongly ends there, as if the
+    /// connection broke.
+    fn look(&mut self, read: &[u8]) -> io::Result<usize> {
         let begun = std::mem::replace(self.begun.get_mut(), NO_REQUEST);
         if begun != NO_REQUEST {
             self.framing = Some(Framing::new(begun == HEAD_REQUEST));
         }
         *self.heard.get_mut() |= !read.is_empty();
-        let looked = self.framing.as_mut().map_or(Ok(()), |framing| framing.look(read));
-        looked.map_err(|misread| io::Error::new(io::ErrorKind::InvalidData, misread))
+        let Some(Err((good, misread))) = self.framing.as_mut().map(|framing| framing.look(read)) else {
+            return Ok(read.len());
+        };
+        self.misread = Some(misread);
+        // Nothing read would say that the connection ended in order.
+        if good == 0 { Err(io::Error::new(io::ErrorKind::InvalidData, misread)) } else { Ok(good) }
     }
 
     fn is_holding(&self) -> bool {
@@ -145,9 +154,14 @@ impl AsyncWrite for Gathered {
 impl AsyncRead for Gathered {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(misread) = this.misread {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, misread)));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        Poll::Ready(this.look(&buf.filled()[before..]))
+        let good = this.look(&buf.filled()[before..])?;
+        buf.set_filled(before + good);
+        Poll::Ready(Ok(()))
     }
 }
 
