@@ -2,14 +2,15 @@
 //! bounded in lines, bytes and rate, and what is not kept is counted.
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{io, mem};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use super::last_words::LastWords;
 use super::{Observer, PluginEvent};
 use crate::limits;
 use crate::text;
@@ -74,8 +75,8 @@ pub struct Journal(Mutex<Ring>);
 pub(super) struct Logs {
     plugin: String,
     journal: Arc<Journal>,
-    /// The last line of stderr that says something, whether or not it was kept.
-    last_words: Mutex<String>,
+    /// Of stderr, whether or not its lines are kept.
+    last_words: Mutex<LastWords>,
     /// Is told of each line that is kept.
     observer: Arc<dyn Observer>,
 }
@@ -173,20 +174,20 @@ impl Logs {
         self.journal.lines(after, count)
     }
 
-    /// The last line of stderr since this was last asked: of the process that has just ended, why.
+    /// Why the process that has just ended did so, as its stderr tells.
     pub(super) fn take_last_words(&self) -> String {
-        mem::take(&mut *self.last_words())
+        self.last_words().take()
     }
 
     /// The line as it is kept, if it is.
     fn keep(&self, source: Source, text: &str, now: Instant) -> Option<LogLine> {
-        if source == Source::Stderr && !text.trim().is_empty() {
-            text.trim().clone_into(&mut self.last_words());
+        if source == Source::Stderr {
+            self.last_words().hear(text);
         }
         self.journal.lock().keep(source, text, now)
     }
 
-    fn last_words(&self) -> std::sync::MutexGuard<'_, String> {
+    fn last_words(&self) -> std::sync::MutexGuard<'_, LastWords> {
         self.last_words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,6 +6,7 @@
 
 mod actor;
 mod breaker;
+mod last_words;
 pub mod launch;
 mod link;
 mod logs;
