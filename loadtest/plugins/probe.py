@@ -2,7 +2,7 @@
 
 import hookway
 
-plugin = hookway.Plugin()
+plugin = hookway.Plugin(threads=0)
 
 
 @plugin.on_request

@@ -92,7 +92,8 @@ def at(value, path):
     return value
 
 
-plugin = hookway.Plugin(version="0.1.0")
+# The handler never waits, so it runs in the thread that reads.
+plugin = hookway.Plugin(version="0.1.0", threads=0)
 masker = Masker()
 
 

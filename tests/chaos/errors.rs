@@ -104,6 +104,7 @@ async fn every_failed_attempt_is_shown_and_whether_another_follows() {
 def tell(call):
     failure = call.failure
     plugin.log("info", f"attempt {failure.attempt} willRetry {failure.willRetry}")
+    return call.proceed()
 "#;
     let upstream = Upstream::answering(busy()).await;
     let tells = Folder::python("tells", program).hook("onError", json!({}));

@@ -323,6 +323,7 @@ def wait(call):
     while not call.cancelled:
         time.sleep(0.005)
     plugin.log("info", "cancelled")
+    return call.proceed()
 "#;
     let upstream = Upstream::answering(Answer::hello()).await;
     let waits = Folder::python("waits", program).hook("onRequest", json!({}));

@@ -70,8 +70,9 @@ async fn an_answer_ends_the_chain() {
 
 /// Meets another plugin at a named pipe: opening one end waits until the other is opened.
 fn meets(name: &str, mode: &str) -> Folder {
-    let program =
-        format!("@plugin.on_request\ndef meet(call):\n    open(plugin.config['pipe'], {mode:?}).close()\n");
+    let program = format!(
+        "@plugin.on_request\ndef meet(call):\n    open(plugin.config['pipe'], {mode:?}).close()\n    return call.proceed()\n"
+    );
     Folder::python(name, &program).hook("onRequest", json!({"mutates": []}))
 }
 

@@ -138,7 +138,7 @@ fn every_verdict_of_a_node_plugin_is_told() {
         r#"
         plugin.onRequest(async (call) => {
           const verdicts = {
-            nothing: () => undefined,
+            nothing: () => call.proceed(),
             proceed: () => call.proceed({ headers: { "x-a": "1", "x-team": null }, model: "other", metadata: { team: call.headers["x-team"] } }),
             patch: () => call.patch({ temperature: 0 }),
             replace: () => call.replace({ model: "new", messages: [] }),
@@ -174,12 +174,109 @@ fn every_verdict_of_a_node_plugin_is_told() {
     assert_eq!((&told["answer"]["status"], &told["answer"]["body"]), (&json!(418), &error));
     let (output, told) = ask("throw");
     assert_eq!((output.status.code(), &told["outcome"]), (Some(1), &json!("error")));
-    assert!(told["failure"]["detail"].as_str().unwrap().contains("out of ideas"), "{told}");
+    let detail = told["failure"]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("onRequest handler threw Error: out of ideas, in main.mjs:"), "{detail}");
     assert_eq!(told["failure"]["onFailure"], "closed");
     let (_, told) =
         tried(folder.path(), &["--request", "request.json", "--hook", "onError", "--cause", "429"]);
     assert_eq!((&told["outcome"], &told["delayMs"]), (&json!("retry"), &json!(429.0)));
     assert_eq!(told["body"], json!([{"op": "add", "path": "/seed", "value": 1}]));
+}
+
+#[test]
+fn a_mistake_of_a_node_handler_is_told_with_its_name_and_what_to_return() {
+    let folder = in_node(
+        r#"
+        plugin.onRequest(async function mask(call) {
+          const answers = {
+            undefined: () => undefined,
+            true: () => true,
+            object: () => ({ model: "small" }),
+            array: () => [],
+            forgotten: () => { call.reject("No."); },
+            option: () => call.proceed({ header: {} }),
+            "answer option": () => call.respond({}, { model: "small" }),
+            "header value": () => call.proceed({ headers: { "x-n": 3 } }),
+            "reject code": () => call.reject("No.", { code: 7 }),
+            level: () => plugin.log("warning", "x"),
+          };
+          return answers[call.json().what]();
+        });
+        "#,
+    );
+    let which = "return a verdict, which is one of call.proceed(), call.patch(...), call.replace(...), call.respond(...) or call.reject(...)";
+    for (what, expected) in [
+        ("undefined", format!("returned undefined: {which}")),
+        ("true", format!("returned true: {which}")),
+        ("array", format!("returned an array: {which}")),
+        ("object", "returned an object: that is no verdict; return call.patch({...}) or call.replace({...}), or call.proceed() to change nothing".to_owned()),
+        ("forgotten", "returned undefined: it made a verdict and did not return it; write `return call.reject(...)`".to_owned()),
+        ("option", "threw TypeError: call.proceed: unknown option \"header\", in main.mjs:".to_owned()),
+        ("answer option", "threw TypeError: call.respond: unknown option \"model\"".to_owned()),
+        ("header value", "threw TypeError: headers: \"x-n\" has to be text, or null to remove it, not a number".to_owned()),
+        ("reject code", "threw TypeError: call.reject: code has to be text, not a number".to_owned()),
+        ("level", "threw TypeError: level \"warning\" is not one of debug, info, warn, error".to_owned()),
+    ] {
+        request(&folder, &json!({"model": "m", "what": what}));
+        let (output, told) = tried(folder.path(), &["--request", "request.json"]);
+        assert_eq!((output.status.code(), &told["outcome"]), (Some(1), &json!("error")), "{what}: {told}");
+        let detail = told["failure"]["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("onRequest handler mask {expected}")), "{what}: {detail}");
+    }
+}
+
+#[test]
+fn a_new_plugin_reads_the_texts_of_every_form_of_content() {
+    let request_body = json!({"model": "m", "messages": [
+        {"role": "assistant", "content": null, "tool_calls": []},
+        {"role": "assistant"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "swordfish!"}]},
+    ]});
+    for lang in ["python", "node"] {
+        let folder = scaffolded("p", lang);
+        request(&folder, &request_body);
+        let (output, told) = tried(folder.path(), &["--request", "request.json"]);
+        assert_eq!(output.status.code(), Some(0), "{lang}: {}", stderr(&output));
+        let expected = json!([{"op": "replace", "path": "/messages/2/content/1/text", "value": "***!"}]);
+        assert_eq!(told["body"], expected, "{lang}: {told}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_is_told_by_the_error_and_not_by_what_the_runtime_prints_around_it() {
+    for (lang, main, program, told) in [
+        (
+            "node",
+            "main.mjs",
+            "import x from \"nope\";",
+            "exited with status 1: Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'nope'",
+        ),
+        (
+            "node",
+            "main.mjs",
+            "\n\nconst = 5;",
+            "exited with status 1: SyntaxError: Unexpected token '=', in main.mjs:3",
+        ),
+        (
+            "node",
+            "main.mjs",
+            "throw new Error(\"no luck\")",
+            "exited with status 1: Error: no luck, in main.mjs:1",
+        ),
+        (
+            "python",
+            "main.py",
+            "import nope",
+            "exited with status 1: ModuleNotFoundError: No module named 'nope'",
+        ),
+    ] {
+        let folder = scaffolded("p", lang);
+        fs::write(folder.path().join("p").join(main), program).unwrap();
+        let checked = hookway_in(folder.path(), &["plugin", "check", "p"]);
+        assert_eq!(checked.status.code(), Some(1));
+        assert!(stderr(&checked).contains(told), "{}", stderr(&checked));
+        assert!(!stderr(&checked).contains("1: Node.js v"), "{}", stderr(&checked));
+    }
 }
 
 #[test]

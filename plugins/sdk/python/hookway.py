@@ -13,11 +13,18 @@
 
     plugin.run()
 
-Handlers run one after the other in the read loop, which is the fastest way for handlers that do not wait. With
-`Plugin(threads=8)` they run side by side, for those that do. A handler that raises ends its call alone: the operator
-sees the text, stderr the traceback. What is printed is captured by the gateway.
+A handler returns a verdict, which one of the call's methods makes. It may be `async def`.
+
+By default up to eight handlers run at the same time, each in a thread, so they share what the module keeps: lock what
+a handler changes. `Plugin(threads=1)` runs one at a time. `Plugin(threads=0)` runs them in the thread that reads the
+socket, which is the fastest way for handlers that never wait. `async def` handlers run in one event loop, as many as
+the gateway asks for.
+
+If a handler raises, its call fails and no other: the operator reads which handler and why, stderr has the traceback.
+What is printed is captured by the gateway.
 """
 
+import collections
 import json
 import os
 import queue
@@ -37,11 +44,21 @@ ERRORS = {"error": 1, "protocol": 2, "version": 4, "too_large": 6, "unsupported"
 HOOKS = {1: "onRequest", 4: "onError"}
 FAILURE = "cause phase upstream attempt status elapsedMs bytesSent willRetry message errorBody".split()
 VERDICT = "action patch jsonPatch status headers route metadata error delayMs".split()
-UNCHANGED_VERDICT = ({"action": "continue"}, b"")
+LEVELS = ("debug", "info", "warn", "error")
+RETURNS = {
+    1: "call.proceed(), call.patch(...), call.replace(...), call.respond(...) or call.reject(...)",
+    4: "call.proceed(), call.respond(...), call.reject(...), call.retry(...) or call.fallback(...)",
+}
 PART_BYTES = 64 << 10  # of a body, in one frame
 READ_BYTES = 256 << 10
 CREDIT_BYTES = 1 << 20  # of a call's body that may come unasked; more is granted by the half
-QUICK_SECONDS = 0.0005  # answers of handlers quicker than this leave together
+THREADS = 8  # handlers that run at the same time
+QUICK_SECONDS = 0.0005  # with threads=0, answers of handlers quicker than this leave together
+QUEUED_WORDS_SECONDS = 10  # between two log lines which say that a call was queued
+MESSAGE_CHARACTERS = 2000  # of an error; a longer one is cut
+
+Verdict = collections.namedtuple("Verdict", "meta body")
+UNCHANGED_VERDICT = Verdict({"action": "continue"}, b"")
 
 
 class ProtocolError(Exception):
@@ -91,6 +108,9 @@ class Call:
 
     def __init__(self, ident, code, meta, body):
         self.ident, self.code, self.body, self.cancelled, self._meta = ident, code, body, False, meta
+        self._arrived, self._began = time.perf_counter(), None
+        self._task = None  # of an `async def` handler, once it runs
+        self._made = None  # the method that made a verdict
 
     @property
     def meta(self):
@@ -102,8 +122,11 @@ class Call:
     request_id = property(lambda self: self.meta["requestId"])
     generation = property(lambda self: self.meta["generation"])
     endpoint = property(lambda self: self.meta["endpoint"])
+    method = property(lambda self: self.meta["method"])
+    path = property(lambda self: self.meta["path"])
     model = property(lambda self: self.meta.get("model"))
     stream = property(lambda self: self.meta["stream"])
+    key_id = property(lambda self: self.meta.get("keyId"))  # tells the clients' keys apart; None without a key
     headers = property(lambda self: self.meta.get("headers", {}))  # names in lower case
     pointers = property(lambda self: self.meta.get("pointers", {}))
     metadata = property(lambda self: self.meta.get("metadata", {}))  # notes of earlier plugins
@@ -117,66 +140,122 @@ class Call:
         """The request body; parsed at each call, so keep the result."""
         return from_json(self.body)
 
-    # Verdicts. Those that let the request go on take headers={"name": "value or None to remove"}, model=, upstream=
-    # (where to route it) and metadata={} (notes for later plugins and the record).
+    # Verdicts. headers={"name": "value, or None to remove it"} changes the upstream request, or the answer of `respond`
+    # and `reject`. model= and upstream= say where to route the request. metadata={} has notes for later plugins and
+    # for the record.
 
-    def proceed(self, **changes):
-        return self._verdict("continue", **changes) if changes else UNCHANGED_VERDICT
+    def proceed(self, *, headers=None, model=None, upstream=None, metadata=None):
+        """The request goes on."""
+        if headers is model is upstream is metadata is None:
+            self._made = "proceed"
+            return UNCHANGED_VERDICT
+        return self._verdict("continue", headers=headers, route=(model, upstream), metadata=metadata)
 
-    def patch(self, merge_patch, **changes):
+    def patch(self, merge_patch, *, headers=None, model=None, upstream=None, metadata=None):
         """Merge patch (RFC 7396): values replace, None removes, objects merge."""
+        changes = {"headers": headers, "route": (model, upstream), "metadata": metadata}
         return self._verdict("patch", patch=merge_patch, **changes)
 
-    def json_patch(self, operations, **changes):
+    def json_patch(self, operations, *, headers=None, model=None, upstream=None, metadata=None):
         """JSON patch (RFC 6902): a list of operations."""
+        changes = {"headers": headers, "route": (model, upstream), "metadata": metadata}
         return self._verdict("patch", jsonPatch=operations, **changes)
 
-    def replace(self, body, **changes):
+    def replace(self, body, *, headers=None, model=None, upstream=None, metadata=None):
         """A new body: bytes, text, or something to write as JSON."""
-        return self._verdict("replace", body, **changes)
+        return self._verdict("replace", body, headers=headers, route=(model, upstream), metadata=metadata)
 
-    def respond(self, body, status=200, **changes):
+    def respond(self, body, status=200, *, headers=None, metadata=None):
         """Answer in the upstream's place; a chat completion goes out as a stream if the client asked for one."""
-        return self._verdict("respond", body, status=status, **changes)
+        return self._verdict("respond", body, status=status, headers=headers, metadata=metadata)
 
-    def reject(self, message, status=403, code=None, type=None, param=None, **changes):
+    def reject(self, message, status=403, code=None, type=None, param=None, *, headers=None, metadata=None):
         """Answer with an error in OpenAI's form."""
         error = {"message": message, "code": code, "type": type, "param": param}
-        error = {key: value for key, value in error.items() if value is not None}
-        return self._verdict("reject", status=status, error=error, **changes)
+        for name, value in error.items():
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"call.reject: {name} has to be text, not {value!r}")
+        error = {name: value for name, value in error.items() if value is not None}
+        return self._verdict("reject", status=status, error=error, headers=headers, metadata=metadata)
 
-    def retry(self, delay_ms=0, patch=None, **changes):
+    def retry(self, delay_ms=0, patch=None, *, headers=None, metadata=None):
         """In `on_error`: the same upstream again, with `patch` merged in."""
-        return self._verdict("retry", patch=patch, delayMs=delay_ms, **changes)
+        return self._verdict("retry", patch=patch, delayMs=delay_ms, headers=headers, metadata=metadata)
 
-    def fallback(self, model=None, upstream=None, **changes):
+    def fallback(self, model=None, upstream=None, *, headers=None, metadata=None):
         """In `on_error`: go on elsewhere."""
-        return self._verdict("fallback", model=model, upstream=upstream, **changes)
+        return self._verdict("fallback", headers=headers, route=(model, upstream), metadata=metadata)
 
-    def _verdict(self, action, body=b"", headers=None, model=None, upstream=None, metadata=None, **fields):
+    def _verdict(self, action, body=b"", headers=None, route=(None, None), metadata=None, **fields):
+        self._made = {"continue": "proceed"}.get(action, "json_patch" if "jsonPatch" in fields else action)
+        for name, value in (headers or {}).items():
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"headers: {name!r} has to be text, or None to remove it, not {value!r}")
         to_set = {name: value for name, value in (headers or {}).items() if value is not None}
         to_remove = [name for name in headers or {} if name not in to_set]
         headers = {key: value for key, value in (("set", to_set), ("remove", to_remove)) if value}
-        route = {key: value for key, value in (("model", model), ("upstream", upstream)) if value is not None}
+        route = {key: value for key, value in zip(("model", "upstream"), route) if value is not None}
         fields |= {"action": action, "headers": headers or None, "route": route or None, "metadata": metadata or None}
         meta = {key: fields[key] for key in VERDICT if fields.get(key) is not None}
         if not isinstance(body, bytes):
             body = body.encode() if isinstance(body, str) else to_json(body)
-        return meta, body
+        return Verdict(meta, body)
+
+
+def is_async(handler):
+    return bool(getattr(getattr(handler, "__code__", None), "co_flags", 0) & 0x80)  # inspect.CO_COROUTINE
+
+
+def where(handler):
+    """A handler as its author finds it: `mask (main.py:12)`."""
+    code = getattr(handler, "__code__", None)
+    name = getattr(handler, "__name__", type(handler).__name__)
+    return f"{name} ({os.path.basename(code.co_filename)}:{code.co_firstlineno})" if code else name
+
+
+def raised(hook, handler, error):
+    """Which handler failed, why, and the line of the plugin's own folder where it did."""
+    lines = traceback.extract_tb(error.__traceback__)
+    lines = [line for line in lines if line.filename != __file__]
+    folder = os.path.dirname(getattr(getattr(handler, "__code__", None), "co_filename", ""))
+    own = [line for line in lines if os.path.dirname(line.filename) == folder] or lines
+    place = f", in {os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else ""
+    return f"{hook} handler {where(handler)} raised {type(error).__name__}: {error}{place}"
+
+
+def no_verdict(call, handler, value):
+    """What to return in place of `value`."""
+    said = f"{HOOKS[call.code]} handler {where(handler)} returned"
+    if value is None and call._made:
+        return f"{said} None: it made a verdict and did not return it; write `return call.{call._made}(...)`"
+    if isinstance(value, dict):
+        change = "call.patch({...}) or call.replace({...})" if call.code == 1 else "call.respond({...})"
+        return f"{said} a dict: that is no verdict; return {change}, or call.proceed() to change nothing"
+    if value is None or isinstance(value, bool):
+        value = f"{value}"
+    else:
+        value = f"a value of type {type(value).__name__}"
+    return f"{said} {value}: return a verdict, which is one of {RETURNS[call.code]}"
 
 
 class Plugin:
     """The plugin's side of the socket. `config` is the operator's, always the newest."""
 
-    def __init__(self, version="", threads=0):
+    def __init__(self, version="", threads=THREADS):
+        if not isinstance(threads, int) or threads < 0:
+            raise ValueError(f"threads={threads!r} has to be a number of handlers that run at the same time, or 0")
         self.version, self.threads, self.config = version, threads, {}
         self._handlers, self._configured = {}, lambda config: None
-        self._lock, self._out, self._quick = threading.Lock(), [], not threads
+        self._lock, self._out, self._quick, self._reader = threading.Lock(), [], not threads, None
         self._max_frame, self._max_verdict = 1 << 20, 1 << 20
-        self._arriving, self._running, self._work = {}, {}, queue.SimpleQueue()
+        self._arriving, self._running = {}, {}  # calls by id: still without their whole body, and without an answer
+        self._work, self._started, self._idle = queue.SimpleQueue(), 0, threading.Semaphore(0)  # for the threads
+        self._waiting = collections.deque()  # with threads=0
+        self._loop = None  # of `async def` handlers
+        self._queued, self._said_queued = 0, 0.0
 
     def on_request(self, handler):
-        """Decorator: `handler(call)` answers a client's request before it is routed. None means proceed."""
+        """Decorator: `handler(call)` answers a client's request before it is routed."""
         self._handlers[1] = handler
         return handler
 
@@ -192,14 +271,19 @@ class Plugin:
 
     def log(self, level, text, **fields):
         """A line in the gateway's log: debug, info, warn or error."""
-        meta = {"level": level, "text": text, **({"fields": fields} if fields else {})}
-        self._send(frame(LOG, meta=to_json(meta)))
+        if level not in LEVELS:
+            raise ValueError(f"level {level!r} is not one of {', '.join(LEVELS)}")
+        meta = to_json({"level": level, "text": str(text), **({"fields": fields} if fields else {})})
+        if len(meta) > PART_BYTES:
+            meta = to_json({"level": level, "text": str(text)[:MESSAGE_CHARACTERS]})
+        self._send(frame(LOG, meta=meta))
 
     def run(self, sock=None):
         """Serves the gateway until it says stop or is gone; exits with 1 when it cannot."""
         if sock is None and "HOOKWAY_FD" not in os.environ:
             sys.exit("this is a Hookway plugin: the gateway starts it, with a socket in HOOKWAY_FD")
         self._sock = sock or socket.socket(fileno=int(os.environ["HOOKWAY_FD"]))
+        self._reader = threading.get_ident()
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(line_buffering=True)
         try:
@@ -212,7 +296,7 @@ class Plugin:
             pass
 
     def _frames(self):
-        """Yields frames; sends what is to be sent before it waits for more."""
+        """Yields frames; with threads=0 answers the calls among them; sends what is to be sent before it waits."""
         data, at, room = b"", 0, memoryview(bytearray(READ_BYTES))
         while True:
             while len(data) - at >= 16:
@@ -223,8 +307,13 @@ class Plugin:
                     break
                 yield kind, ident, flags, code, data[meta_at:body_at], data[body_at:end]
                 at = end
-            self._flush()
-            size = self._sock.recv_into(room)
+            self._answer_waiting()
+            if not self._waiting:
+                self._flush()
+            try:
+                size = self._sock.recv_into(room, 0, socket.MSG_DONTWAIT if self._waiting else 0)
+            except BlockingIOError:
+                continue
             if not size:
                 return
             data, at = data[at:] + room[:size], 0
@@ -236,8 +325,6 @@ class Plugin:
         if first[0] != HELLO:
             raise ProtocolError(f"type {first[0]} before HELLO")
         self._hello(json.loads(first[4]))
-        for _ in range(self.threads):
-            threading.Thread(target=self._worker, daemon=True).start()
         for kind, ident, flags, code, meta, body in frames:
             if kind == CALL:
                 if flags & END:
@@ -248,8 +335,7 @@ class Plugin:
                 self._part(ident, flags, body)
             elif kind == CANCEL or kind == ERROR and ident:
                 self._arriving.pop(ident, None)
-                if ident in self._running:
-                    self._running[ident].cancelled = True
+                self._cancel(self._running.get(ident))
             elif kind == PING:
                 self._send(frame(PONG))
             elif kind == CONFIGURE:
@@ -266,11 +352,13 @@ class Plugin:
         self._max_verdict = hello.get("maxVerdictBytes", self._max_verdict)
         self.config = hello.get("config", {})
         try:
-            self._configured(self.config)
+            self._run_configured()
         except Exception as error:
             self._refuse("error", f"config: {error}")
         hooks = [hook for hook in hello["hooks"] if hook in (HOOKS[code] for code in self._handlers)]
         ready = {"protocol": 1, "name": hello["plugin"], "version": self.version, "hooks": hooks}
+        if self.threads and not all(is_async(handler) for handler in self._handlers.values()):
+            ready["maxInFlight"] = min(self.threads, hello.get("maxInFlight", self.threads))
         self._send(frame(READY, meta=to_json(ready)))
 
     def _refuse(self, word, text):
@@ -281,7 +369,7 @@ class Plugin:
     def _configure(self, ident, meta):
         before, self.config = self.config, meta.get("config", {})
         try:
-            self._configured(self.config)
+            self._run_configured()
             self._send(frame(RESULT, ident, END))
         except Exception as error:
             self.config = before
@@ -299,33 +387,113 @@ class Plugin:
             self._send(frame(CREDIT, ident, meta=to_json({"bytes": CREDIT_BYTES // 2})))
             call[4] += CREDIT_BYTES // 2
 
+    def _run_configured(self):
+        done = self._configured(self.config)
+        if hasattr(done, "__await__"):
+            self._in_loop(done).result()
+
     def _start(self, call):
-        if not self.threads:
-            return self._answer(call)
         self._running[call.ident] = call
+        if not self.threads:
+            return self._waiting.append(call)
         self._work.put(call)
+        if not self._idle.acquire(blocking=False) and self._started < self.threads:
+            self._started += 1
+            threading.Thread(target=self._worker, daemon=True).start()
 
     def _worker(self):
         while True:
-            call = self._work.get()
-            if not call.cancelled:
-                self._answer(call)
-            self._running.pop(call.ident, None)
+            try:
+                self._answer(self._work.get())
+            except OSError:  # the gateway is gone, which the reading thread sees too
+                return
+            self._idle.release()
+
+    def _answer_waiting(self):
+        """With threads=0: answers calls in their order. After a slow one, the socket may have a CANCEL for the next."""
+        while self._waiting:
+            self._answer(self._waiting.popleft())
+            if not self._quick:
+                return
 
     def _answer(self, call):
-        began = time.perf_counter()
+        call._began = time.perf_counter()
+        if call.cancelled or call.code not in self._handlers:
+            self._running.pop(call.ident, None)
+            if not call.cancelled:
+                self._error(call.ident, "unsupported", f"hook {call.code} is not served")
+            return
+        handler = self._handlers[call.code]
         try:
-            if call.code not in self._handlers:
-                return self._error(call.ident, "unsupported", f"hook {call.code} is not served")
-            verdict = self._handlers[call.code](call)
-            self._quick = not self.threads and time.perf_counter() - began < QUICK_SECONDS
-            self._result(call.ident, verdict)
+            verdict = handler(call)
+        except (Exception, SystemExit) as error:
+            return self._failed(call, handler, error)
+        if hasattr(verdict, "__await__"):
+            call._task = self._in_loop(self._answer_later(call, handler, verdict))
+            return
+        self._quick = not self.threads and time.perf_counter() - call._began < QUICK_SECONDS
+        self._answered(call, handler, verdict)
+
+    async def _answer_later(self, call, handler, verdict):
+        try:
+            verdict = await verdict
+        except (Exception, SystemExit) as error:
+            return self._failed(call, handler, error)
+        self._answered(call, handler, verdict)
+
+    def _in_loop(self, coroutine):
+        """Runs a coroutine in the event loop of `async def` handlers, which is there from the first of them on."""
+        import asyncio
+
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _answered(self, call, handler, verdict):
+        self._running.pop(call.ident, None)
+        try:
+            if isinstance(verdict, Verdict):
+                return self._result(call.ident, verdict)
+            message = no_verdict(call, handler, verdict)
+        except OSError:
+            raise
         except Exception as error:
-            traceback.print_exc()
-            self._error(call.ident, "error", f"{type(error).__name__}: {error}")
+            message = f"{HOOKS[call.code]} handler {where(handler)}: its verdict cannot be written as JSON: {error}"
+        print(message, file=sys.stderr, flush=True)
+        self._error(call.ident, "error", message)
+
+    def _failed(self, call, handler, error):
+        self._running.pop(call.ident, None)
+        traceback.print_exception(type(error), error, error.__traceback__)
+        self._error(call.ident, "error", raised(HOOKS[call.code], handler, error))
+
+    def _cancel(self, call):
+        """The gateway does not wait for this call any more."""
+        if call is None:
+            return
+        call.cancelled = True
+        if call._task:
+            call._task.cancel()
+            self._running.pop(call.ident, None)
+        waited = (call._began or time.perf_counter()) - call._arrived
+        if call._began is None or waited * 4000 > call.meta.get("budgetMs", 0):
+            self._say_queued(call, waited)
+
+    def _say_queued(self, call, waited):
+        self._queued += 1
+        now = time.monotonic()
+        if self._said_queued and now - self._said_queued < QUEUED_WORDS_SECONDS:
+            return
+        end = "until the gateway gave it up" if call._began is None else "before its handler began"
+        text = f"a call was queued behind another call for {waited * 1000:.0f} ms, {end}"
+        hint = f"make the handler quicker, or use Plugin(threads={max(self.threads * 2, THREADS)})"
+        self.log("warn", f"{text}; {hint}", requestId=call.request_id, calls=self._queued, threads=self.threads)
+        self._queued, self._said_queued = 0, now
 
     def _result(self, ident, verdict):
-        if verdict is None or verdict == UNCHANGED_VERDICT:
+        if verdict == UNCHANGED_VERDICT:
             return self._send(frame(RESULT, ident, END | UNCHANGED))
         fields, body = verdict
         meta = to_json(fields)
@@ -341,13 +509,13 @@ class Plugin:
             self._send(frame(kind, ident, flags, 0, b"" if at else meta, body[at : at + PART_BYTES]))
 
     def _error(self, ident, word, message):
-        meta = to_json({"code": word, "message": message})
+        meta = to_json({"code": word, "message": message[:MESSAGE_CHARACTERS]})
         self._send(frame(ERROR, ident, END if ident else 0, ERRORS[word], meta))
 
     def _send(self, out):
         with self._lock:
             self._out.append(out)
-        if not self._quick or len(out) > PART_BYTES:
+        if not self._quick or len(out) > PART_BYTES or threading.get_ident() != self._reader:
             self._flush()
 
     def _flush(self):

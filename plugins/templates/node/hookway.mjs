@@ -9,12 +9,14 @@
 //         return call.reject("Please calm down first.", { status: 400, code: "shouting" });
 //       }
 //       if (call.body.length < 1000) return call.proceed({ model: plugin.config.small });
+//       return call.proceed();
 //     });
 //
 //     plugin.run();
 //
-// Handlers may be async; calls then run side by side. A handler that throws ends its call alone: the operator sees
-// the text, stderr the stack. What is printed is captured by the gateway.
+// A handler returns a verdict, which one of the call's methods makes. It may be async; calls then run side by side. If
+// a handler throws, its call fails and no other: the operator reads which handler and why, stderr has the stack. What
+// is printed is captured by the gateway.
 
 import { Buffer } from "node:buffer";
 import { Socket } from "node:net";
@@ -39,9 +41,29 @@ const NOTHING = Buffer.alloc(0);
 const PART_BYTES = 64 << 10;
 /** Of a call's body that may come unasked; more is granted by the half. */
 const CREDIT_BYTES = 1 << 20;
+/** Of an error; a longer one is cut. */
+const MESSAGE_CHARACTERS = 2000;
+const LEVELS = ["debug", "info", "warn", "error"];
+/** Options of verdicts that let the request go on, and of those that answer the client. */
+const CHANGES = ["headers", "model", "upstream", "metadata"];
+const ANSWER = ["headers", "metadata"];
+const RETURNS = new Map([
+  [1, "call.proceed(), call.patch(...), call.replace(...), call.respond(...) or call.reject(...)"],
+  [4, "call.proceed(), call.respond(...), call.reject(...), call.retry(...) or call.fallback(...)"],
+]);
 
 /** The gateway sent what it must not. */
 class ProtocolError extends Error {}
+
+/** What a handler returns: the meta of a RESULT, as an object, and its body. */
+class Verdict {
+  constructor(meta, body = NOTHING) {
+    this.meta = meta;
+    this.body = body;
+  }
+}
+
+const NO_CHANGE = new Verdict({ action: "continue" });
 
 /** One hook of one request. What the manifest did not ask for is empty. */
 export class Call {
@@ -53,8 +75,12 @@ export class Call {
     this.requestId = meta.requestId;
     this.generation = meta.generation;
     this.endpoint = meta.endpoint;
+    this.method = meta.method;
+    this.path = meta.path;
     this.model = meta.model;
     this.stream = meta.stream;
+    /** Tells the clients' keys apart; undefined without a key. */
+    this.keyId = meta.keyId;
     /** Names are in lower case. */
     this.headers = meta.headers ?? {};
     this.pointers = meta.pointers ?? {};
@@ -63,6 +89,8 @@ export class Call {
     /** In `onError`, why the attempt failed: `cause`, `phase`, `upstream`, `attempt`, `status`, `willRetry` … */
     this.failure = meta.cause === undefined ? null : Object.fromEntries(FAILURE.map((key) => [key, meta[key]]));
     this.aborter = new AbortController();
+    /** The method that made a verdict, if one did. */
+    this.made = undefined;
   }
 
   /** Aborted once nobody waits for the verdict any more. */
@@ -75,58 +103,108 @@ export class Call {
     return JSON.parse(this.body.toString());
   }
 
-  // Verdicts. Those that let the request go on take `headers` ({ name: value, or null to remove it }), `model` and
-  // `upstream` (where to route it) and `metadata` (notes for later plugins and the record).
+  // Verdicts. `headers` ({ name: value, or null to remove it }) changes the upstream request, or the answer of
+  // `respond` and `reject`. `model` and `upstream` say where to route the request. `metadata` has notes for later
+  // plugins and for the record. An option that is not known is an error.
 
+  /** The request goes on. */
   proceed(changes) {
-    return changes ? verdict("continue", changes) : undefined;
+    return this.#verdict("proceed", "continue", changes, CHANGES);
   }
 
   /** Merge patch (RFC 7396): values replace, null removes, objects merge. */
   patch(mergePatch, changes) {
-    return verdict("patch", { patch: mergePatch, ...changes });
+    return this.#verdict("patch", "patch", changes, CHANGES, { patch: mergePatch });
   }
 
   /** JSON patch (RFC 6902): a list of operations. */
   jsonPatch(operations, changes) {
-    return verdict("patch", { jsonPatch: operations, ...changes });
+    return this.#verdict("jsonPatch", "patch", changes, CHANGES, { jsonPatch: operations });
   }
 
   /** A new body: bytes, text, or something to write as JSON. */
   replace(body, changes) {
-    return verdict("replace", changes, body);
+    return this.#verdict("replace", "replace", changes, CHANGES, {}, body);
   }
 
   /** Answers in the upstream's place; a chat completion goes out as a stream if the client asked for one. */
   respond(body, { status = 200, ...changes } = {}) {
-    return verdict("respond", { status, ...changes }, body);
+    return this.#verdict("respond", "respond", changes, ANSWER, { status }, body);
   }
 
   /** Answers with an error in OpenAI's form. */
   reject(message, { status = 403, code, type, param, ...changes } = {}) {
-    return verdict("reject", { status, error: { message, code, type, param }, ...changes });
+    for (const [name, value] of Object.entries({ message, code, type, param })) {
+      if (value !== undefined && value !== null && typeof value !== "string") {
+        throw new TypeError(`call.reject: ${name} has to be text, not ${describe(value)}`);
+      }
+    }
+    const error = { message, code: code ?? undefined, type: type ?? undefined, param: param ?? undefined };
+    return this.#verdict("reject", "reject", changes, ANSWER, { status, error });
   }
 
   /** In `onError`: the same upstream again, with `patch` merged in. */
   retry({ delayMs = 0, patch, ...changes } = {}) {
-    return verdict("retry", { delayMs, patch, ...changes });
+    return this.#verdict("retry", "retry", changes, ANSWER, { delayMs, patch });
   }
 
   /** In `onError`: go on elsewhere. */
-  fallback({ model, upstream, ...changes } = {}) {
-    return verdict("fallback", { model, upstream, ...changes });
+  fallback(changes) {
+    return this.#verdict("fallback", "fallback", changes, CHANGES);
+  }
+
+  #verdict(method, action, changes, known, fields = {}, body = NOTHING) {
+    this.made = method;
+    if (action === "continue" && !changes) return NO_CHANGE;
+    const unknown = Object.keys(changes ?? {}).find((option) => !known.includes(option));
+    if (unknown !== undefined) throw new TypeError(`call.${method}: unknown option "${unknown}"`);
+    const { headers = {}, model, upstream, metadata } = changes ?? {};
+    const names = Object.keys(headers ?? {});
+    const remove = names.filter((name) => headers[name] === null || headers[name] === undefined);
+    const set = Object.fromEntries(names.filter((name) => !remove.includes(name)).map((name) => [name, headers[name]]));
+    for (const [name, value] of Object.entries(set)) {
+      if (typeof value === "string") continue;
+      throw new TypeError(`headers: "${name}" has to be text, or null to remove it, not ${describe(value)}`);
+    }
+    // Keys without a value are left out by JSON.stringify.
+    const meta = { action, ...fields, metadata };
+    if (names.length) meta.headers = { set, remove };
+    if (model !== undefined || upstream !== undefined) meta.route = { model, upstream };
+    return new Verdict(meta, toBytes(body));
   }
 }
 
-/** The meta of a RESULT, as an object, and its body. Keys without a value are left out by JSON.stringify. */
-function verdict(action, { headers = {}, model, upstream, metadata, ...fields } = {}, body = NOTHING) {
-  const names = Object.keys(headers);
-  const remove = names.filter((name) => headers[name] === null || headers[name] === undefined);
-  const set = Object.fromEntries(names.filter((name) => !remove.includes(name)).map((name) => [name, headers[name]]));
-  const meta = { action, ...fields, metadata };
-  if (names.length) meta.headers = { set, remove };
-  if (model !== undefined || upstream !== undefined) meta.route = { model, upstream };
-  return { meta, body: toBytes(body) };
+/** A value in words that say what it is and not all that is in it. */
+function describe(value) {
+  if (value === null || value === undefined || typeof value === "boolean") return String(value);
+  if (Array.isArray(value)) return "an array";
+  return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+/** A handler as its author finds it: `onRequest handler mask`. */
+function named(code, handler) {
+  return `${HOOKS.get(code)} handler${handler.name ? ` ${handler.name}` : ""}`;
+}
+
+/** Which handler failed, why, and the line of the plugin where it did. */
+function thrown(code, handler, error) {
+  const frames = String(error?.stack ?? "").split("\n").filter((line) => line.startsWith("    at "));
+  const own = frames.find((line) => !line.includes(import.meta.url) && !line.includes("node:"));
+  const [, file, line] = /([^/\\()\s]+):(\d+):\d+\)?$/.exec(own ?? "") ?? [];
+  return `${named(code, handler)} threw ${error}${file ? `, in ${file}:${line}` : ""}`;
+}
+
+/** What to return in place of `value`. */
+function noVerdict(code, handler, call, value) {
+  const said = `${named(code, handler)} returned ${describe(value)}`;
+  if (value === undefined && call.made) {
+    return `${said}: it made a verdict and did not return it; write \`return call.${call.made}(...)\``;
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    const change = code === 1 ? "call.patch({...}) or call.replace({...})" : "call.respond({...})";
+    return `${said}: that is no verdict; return ${change}, or call.proceed() to change nothing`;
+  }
+  return `${said}: return a verdict, which is one of ${RETURNS.get(code)}`;
 }
 
 function toBytes(body) {
@@ -149,12 +227,14 @@ export class Plugin {
   /** Calls whose handlers have not answered yet, by id. */
   #running = new Map();
 
-  constructor({ version = "" } = {}) {
+  constructor({ version = "", ...others } = {}) {
+    const [unknown] = Object.keys(others);
+    if (unknown !== undefined) throw new TypeError(`new Plugin: unknown option "${unknown}"; it takes version`);
     this.#version = version;
     this.config = {};
   }
 
-  /** `handler(call)` answers a client's request before it is routed. Nothing returned means proceed. */
+  /** `handler(call)` answers a client's request before it is routed. */
   onRequest(handler) {
     this.#handlers.set(1, handler);
   }
@@ -171,7 +251,10 @@ export class Plugin {
 
   /** A line in the gateway's log: debug, info, warn or error. */
   log(level, text, fields) {
-    this.#send(LOG, 0, 0, 0, { level, text, fields });
+    if (!LEVELS.includes(level)) throw new TypeError(`level "${level}" is not one of ${LEVELS.join(", ")}`);
+    const meta = { level, text: String(text), fields };
+    const fits = Buffer.byteLength(JSON.stringify(meta)) <= PART_BYTES;
+    this.#send(LOG, 0, 0, 0, fits ? meta : { level, text: meta.text.slice(0, MESSAGE_CHARACTERS) });
   }
 
   /** Serves the gateway until it says stop or is gone; exits with 1 when it cannot. */
@@ -308,18 +391,22 @@ export class Plugin {
     if (!handler) return this.#error(id, "unsupported", `hook ${code} is not served`);
     this.#running.set(id, call);
     try {
-      this.#result(id, await handler(call));
+      const value = await handler(call);
+      if (value instanceof Verdict) return this.#result(id, value);
+      const message = noVerdict(code, handler, call, value);
+      console.error(message);
+      this.#error(id, "error", message);
     } catch (error) {
       console.error(error);
-      this.#error(id, "error", String(error));
+      this.#error(id, "error", thrown(code, handler, error));
     } finally {
       this.#running.delete(id);
     }
   }
 
-  #result(id, answer) {
-    if (answer === undefined || answer === null) return this.#send(RESULT, id, END | UNCHANGED);
-    let { meta, body } = answer;
+  #result(id, verdict) {
+    if (verdict === NO_CHANGE) return this.#send(RESULT, id, END | UNCHANGED);
+    let { meta, body } = verdict;
     let text = Buffer.from(JSON.stringify(meta));
     if (text.length > PART_BYTES && meta.action === "patch") {
       // It may not fit a frame, so the patch travels as the body.
@@ -337,7 +424,7 @@ export class Plugin {
   }
 
   #error(id, word, message) {
-    this.#send(ERROR, id, id ? END : 0, ERRORS[word], { code: word, message });
+    this.#send(ERROR, id, id ? END : 0, ERRORS[word], { code: word, message: message.slice(0, MESSAGE_CHARACTERS) });
   }
 
   #send(type, id = 0, flags = 0, code = 0, meta = undefined) {

@@ -32,12 +32,15 @@ def process(main, *interpreter):
 
 
 class Gateway:
-    """Runs `serve(socket)` in a thread and talks to it. A context manager: leaving hangs up and waits for the end."""
+    """Runs `serve(socket)` in a thread and talks to it. A context manager: leaving hangs up and waits for the end.
+
+    `logged` has the lines for the gateway's log that came while an answer was waited for.
+    """
 
     def __init__(self, serve):
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(10)
-        self.ended = None
+        self.ended, self.logged = None, []
         self._thread = threading.Thread(target=self._run, args=(serve, theirs))
         self._thread.start()
 
@@ -69,7 +72,7 @@ class Gateway:
         return self.receive()
 
     def call(self, ident, body=b"", code=1, **meta):
-        meta = {"hook": hookway.HOOKS.get(code), "requestId": f"r{ident}", **meta}
+        meta = {"hook": hookway.HOOKS.get(code), "requestId": f"r{ident}", "budgetMs": 30_000, **meta}
         parts = [body[at : at + 65536] for at in range(0, len(body), 65536)] or [b""]
         for at, part in enumerate(parts):
             flags = hookway.END if at == len(parts) - 1 else 0
@@ -89,6 +92,8 @@ class Gateway:
         meta, whole = None, b""
         while True:
             kind, got, flags, _, text, body = self.receive()
+            if kind == hookway.LOG:
+                self.logged.append(json.loads(text))
             if kind in (hookway.CREDIT, hookway.LOG):
                 continue
             assert got == ident, f"an answer to {got}, not {ident}"

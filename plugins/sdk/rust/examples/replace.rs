@@ -31,18 +31,33 @@ impl Plugin for Replace {
 
     async fn on_request(&self, call: Call) -> Result<Verdict, Error> {
         let request: Value = serde_json::from_slice(call.body())?;
-        let messages = request["messages"].as_array().into_iter().flatten();
-        let operations: Vec<Value> = messages
-            .enumerate()
-            .filter_map(|(index, message)| Some((index, message["content"].as_str()?)))
-            .filter(|(_, content)| content.contains(&self.word))
-            .map(|(index, content)| {
-                let value = content.replace(&self.word, &self.replacement);
-                json!({ "op": "replace", "path": format!("/messages/{index}/content"), "value": value })
+        let operations: Vec<Value> = texts(&request["messages"])
+            .into_iter()
+            .filter(|(_, text)| text.contains(&self.word))
+            .map(|(path, text)| {
+                json!({ "op": "replace", "path": path, "value": text.replace(&self.word, &self.replacement) })
             })
             .collect();
         Ok(if operations.is_empty() { Verdict::proceed() } else { Verdict::json_patch(operations.into()) })
     }
+}
+
+/// The texts of messages and their places. The content of a message is a text, a list of parts, or null.
+fn texts(messages: &Value) -> Vec<(String, &str)> {
+    let mut texts = Vec::new();
+    for (index, message) in messages.as_array().into_iter().flatten().enumerate() {
+        let path = format!("/messages/{index}/content");
+        let content = &message["content"];
+        for (at, part) in content.as_array().into_iter().flatten().enumerate() {
+            if let Some(text) = part["text"].as_str() {
+                texts.push((format!("{path}/{at}/text"), text));
+            }
+        }
+        if let Some(text) = content.as_str() {
+            texts.push((path, text));
+        }
+    }
+    texts
 }
 
 fn main() -> std::process::ExitCode {

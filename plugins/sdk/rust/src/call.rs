@@ -76,6 +76,11 @@ impl Call {
         self.meta.stream
     }
 
+    /// Tells the clients' keys apart without telling a key; `None` if the client sent none.
+    pub fn key_id(&self) -> Option<&str> {
+        self.meta.key_id.as_deref()
+    }
+
     /// A header the manifest declared. `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.meta.headers.get(name).map(String::as_str)

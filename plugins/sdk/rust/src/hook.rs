@@ -18,4 +18,11 @@ impl Hook {
             _ => None,
         }
     }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnRequest => "onRequest",
+            Self::OnError => "onError",
+        }
+    }
 }

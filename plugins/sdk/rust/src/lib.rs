@@ -38,9 +38,9 @@
 //! ```
 //!
 //! Calls run side by side on one thread: a handler that waits lets others go on, one that computes does not, so
-//! long work belongs into `tokio::task::spawn_blocking`, or the manifest asks for more `instances`. A call the
-//! gateway gave up on is dropped at its next `.await`. An `Err` ends the call alone; a panic ends the process,
-//! which the gateway then starts anew. What is written to stderr is captured by the gateway.
+//! long work belongs into `tokio::task::spawn_blocking`. A call the gateway gave up on is dropped at its next `.await`.
+//! An `Err` fails its call and no other: the operator reads which hook failed and why. A panic ends the process, which
+//! the gateway then starts anew. What is written to stderr is captured by the gateway.
 
 mod call;
 mod hook;

@@ -150,6 +150,11 @@ fn read_config<C: serde::de::DeserializeOwned>(config: Map<String, Value>) -> Re
     serde_json::from_value(Value::Object(config)).map_err(|error| ServeError::Config(error.into()))
 }
 
+/// Says which handler failed.
+fn named(hook: Hook) -> impl FnOnce(Error) -> Error {
+    move |error| format!("{} handler failed: {error}", hook.as_str()).into()
+}
+
 fn flush(outbox: &mut Outbox, socket: &Socket) -> io::Result<()> {
     while !outbox.is_empty() {
         match socket.write(outbox.chunk()) {
@@ -267,8 +272,8 @@ impl<P: Plugin> Link<'_, P> {
         };
         let (plugin, call) = (Arc::clone(&self.plugin), Call::new(meta, body));
         let mut handler: Pin<Box<dyn Future<Output = _> + Send>> = match hook {
-            Hook::OnRequest => Box::pin(async move { plugin.on_request(call).await }),
-            Hook::OnError => Box::pin(async move { plugin.on_error(call).await }),
+            Hook::OnRequest => Box::pin(async move { plugin.on_request(call).await.map_err(named(hook)) }),
+            Hook::OnError => Box::pin(async move { plugin.on_error(call).await.map_err(named(hook)) }),
         };
         // A handler that is not ready is polled again, with a waker, as soon as it runs in its task.
         match handler.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

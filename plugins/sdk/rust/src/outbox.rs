@@ -14,6 +14,8 @@ use crate::Verdict;
 
 /// Body parts are cut while fewer bytes than this wait for the socket.
 const BUFFER_BYTES: usize = 4 * BODY_PART_BYTES;
+/// Of an error: it has to fit into a frame, and people read it. A longer one is cut.
+const MESSAGE_BYTES_MAX: usize = 2_000;
 
 pub(crate) struct Outbox {
     bytes: BytesMut,
@@ -66,7 +68,9 @@ impl Outbox {
     }
 
     /// Ends a call, or with id 0 the link.
-    pub(crate) fn error(&mut self, id: u32, code: ErrorCode, message: String) {
+    pub(crate) fn error(&mut self, id: u32, code: ErrorCode, mut message: String) {
+        let fits = |at: &usize| message.is_char_boundary(*at);
+        message.truncate((0..=MESSAGE_BYTES_MAX).rev().find(fits).unwrap_or_default());
         self.json(Head::of(FrameType::Error, id).code(code.number()).end(), &ErrorMeta { code, message });
     }
 
@@ -174,6 +178,16 @@ mod tests {
         let error: ErrorMeta = frame.parse().unwrap();
         assert_eq!(frame.code, error.code.number());
         error
+    }
+
+    #[test]
+    fn an_error_of_any_length_is_cut_to_what_people_read() {
+        let mut outbox = outbox();
+        outbox.error(1, ErrorCode::Error, format!("x{}", "\u{e9}".repeat(FRAME_BYTES_MAX)));
+        outbox.error(2, ErrorCode::Error, "boom".to_owned());
+        let frames = sent(&mut outbox);
+        assert_eq!(error_of(&frames[0]).message.len(), MESSAGE_BYTES_MAX - 1, "no character is cut in two");
+        assert_eq!(error_of(&frames[1]).message, "boom");
     }
 
     #[test]

@@ -293,7 +293,18 @@ async fn a_hook_without_a_method_lets_nothing_pass() {
     let frame = gateway.receive().await;
     assert_eq!(frame.kind, FrameType::Error);
     let error: ErrorMeta = frame.parse().unwrap();
-    assert_eq!(error.message, "HOOKS names OnRequest, but the plugin has no method on_request");
+    assert_eq!(
+        error.message,
+        "onRequest handler failed: HOOKS names OnRequest, but the plugin has no method on_request"
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_known_by_its_id() {
+    let meta: CallMeta =
+        serde_json::from_value(json!({"hook": "onRequest", "keyId": "9f86d081884c"})).unwrap();
+    assert_eq!(Call::new(meta, "").key_id(), Some("9f86d081884c"));
+    assert_eq!(Call::new(CallMeta::default(), "").key_id(), None);
 }
 
 static STARTED: Notify = Notify::const_new();

@@ -116,6 +116,11 @@ fn link_frames() -> Vec<Recorded> {
         recorded("hello", "the gateway opens the link", [json_frame(link(FrameType::Hello), &hello, "")]),
         recorded("ready", "the plugin takes it", [json_frame(link(FrameType::Ready), &ready, "")]),
         recorded(
+            "ready-in-flight",
+            "the plugin takes it, two calls at a time",
+            [json_frame(link(FrameType::Ready), &Ready { max_in_flight: Some(2), ..ready }, "")],
+        ),
+        recorded(
             "refused",
             "the plugin does not: no common version",
             [json_frame(link(FrameType::Error).code(ErrorCode::Version.number()), &refused, "")],
@@ -164,7 +169,7 @@ fn call_frames() -> Vec<Recorded> {
             "the plugin failed on call 1",
             [json_frame(
                 Head::of(FrameType::Error, 1).code(ErrorCode::Error.number()).end(),
-                &ErrorMeta { code: ErrorCode::Error, message: "boom".into() },
+                &ErrorMeta { code: ErrorCode::Error, message: "onRequest handler failed: boom".into() },
                 "",
             )],
         ),
