@@ -130,6 +130,12 @@ pub const EARLY_ANSWER_DRAIN_BYTES: u64 = 64 << 10;
 pub const CHAIN_BUDGET: Duration = Duration::from_secs(1);
 /// One `onRequest`, `onResponse` or `onError` call.
 pub const HOOK_TIMEOUT: Duration = Duration::from_millis(250);
+/// Characters of an admin token. 16 hexadecimal ones are 64 bits, which no network lets anybody try.
+pub const TOKEN_CHARACTERS_MIN: usize = 16;
+/// Wrong tokens in `x-hookway-trace` within [`TRACE_TRIES_WINDOW`], before none is compared until the window is over.
+pub const TRACE_TRIES: u32 = 10;
+/// A person who mistyped waits a minute; a program that guesses gets 14,400 tries a day.
+pub const TRACE_TRIES_WINDOW: Duration = Duration::from_secs(60);
 /// One `onStreamEvent` call. A token waits for it, so it is shorter.
 pub const STREAM_HOOK_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest `timeoutMs` a manifest may ask for; a guard that asks a model needs seconds.

@@ -35,6 +35,11 @@ pub enum Source {
 pub enum TokenError {
     #[error("{whence} holds no token; it must be visible ASCII without spaces")]
     NotAToken { whence: String },
+    #[error(
+        "the admin token of {whence} has {length} characters; use at least {} random ones, as 'openssl rand -hex 32' makes them",
+        limits::TOKEN_CHARACTERS_MIN
+    )]
+    TooShort { whence: String, length: usize },
     #[error("{} can be read by others (mode {mode:03o}); make it 600 and its token a new one", path.display())]
     Exposed { path: PathBuf, mode: u32 },
     #[error("{}: {error}", path.display())]
@@ -48,7 +53,15 @@ impl Token {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::NotAToken { whence: whence() });
         }
+        if text.len() < limits::TOKEN_CHARACTERS_MIN {
+            return Err(TokenError::TooShort { whence: whence(), length: text.len() });
+        }
         Ok(Self(text.to_owned()))
+    }
+
+    #[cfg(test)]
+    pub fn of_test(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     /// Takes the same time for every wrong token of the right length.
@@ -178,10 +191,10 @@ mod tests {
     fn a_start_that_comes_second_takes_the_token_of_the_first() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join(FILE);
-        place(&path, "first").unwrap();
+        place(&path, "the-first-of-both").unwrap();
         assert_eq!(place(&path, "second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         let (token, source) = make(root.path(), path.clone()).unwrap();
-        assert_eq!((token.expose(), source), ("first", Source::File(path)));
+        assert_eq!((token.expose(), source), ("the-first-of-both", Source::File(path)));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing else is left there");
     }
 
@@ -189,11 +202,12 @@ mod tests {
     fn the_environment_wins_over_a_file_and_a_file_over_the_state() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("secret");
-        fs::write(&file, "from-file\n").unwrap();
-        let (token, source) = load(Some("from-env"), Some(&file), root.path()).unwrap();
-        assert_eq!((token.expose(), source), ("from-env", Source::Environment));
+        fs::write(&file, "a-token-from-a-file\n").unwrap();
+        let in_environment = "a-token-from-the-environment";
+        let (token, source) = load(Some(in_environment), Some(&file), root.path()).unwrap();
+        assert_eq!((token.expose(), source), (in_environment, Source::Environment));
         let (token, source) = load(None, Some(&file), root.path()).unwrap();
-        assert_eq!((token.expose(), source), ("from-file", Source::File(file)));
+        assert_eq!((token.expose(), source), ("a-token-from-a-file", Source::File(file)));
     }
 
     #[test]
@@ -218,8 +232,24 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_can_be_guessed_is_refused_wherever_it_stands() {
+        let root = tempfile::tempdir().unwrap();
+        let error =
+            |environment, file: Option<&Path>| load(environment, file, root.path()).unwrap_err().to_string();
+        let expected = "the admin token of HOOKWAY_ADMIN_TOKEN has 15 characters; use at least 16 random ones, as 'openssl rand -hex 32' makes them";
+        assert_eq!(error(Some("0123456789abcde"), None), expected);
+        assert!(load(Some("0123456789abcdef"), None, root.path()).is_ok());
+        let file = root.path().join("secret");
+        fs::write(&file, "hunter2\n").unwrap();
+        let told = error(None, Some(&file));
+        assert!(told.contains("secret has 7 characters") && !told.contains("hunter2"), "{told}");
+        place(&root.path().join(FILE), "short").unwrap();
+        assert!(error(None, None).contains("admin.token has 5 characters"));
+    }
+
+    #[test]
     fn only_the_whole_token_matches_and_it_is_never_shown() {
-        let token = Token::new("abc", String::new).unwrap();
+        let token = Token::of_test("abc");
         assert!(token.matches(b"abc"));
         for wrong in [&b""[..], b"ab", b"abcd", b"abd"] {
             assert!(!token.matches(wrong));

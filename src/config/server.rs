@@ -96,8 +96,15 @@ pub(super) fn admin(
         section.problem("address", text);
     }
     let token_file = section.get("token_file", place.text_file());
-    if token_file.as_ref().is_some_and(|(_, token)| token.trim().is_empty()) {
-        section.problem("token_file", "token_file names an empty file; write a token into it");
+    if let Some((_, token)) = &token_file
+        && token.trim().len() < limits::TOKEN_CHARACTERS_MIN
+    {
+        let text = format!(
+            "token_file names a file whose token has {} characters; write at least {} random ones into it",
+            token.trim().len(),
+            limits::TOKEN_CHARACTERS_MIN
+        );
+        section.problem("token_file", text);
     }
     Some(Admin { address, token_file: token_file.map(|(path, _)| path) })
 }

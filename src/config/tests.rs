@@ -37,7 +37,7 @@ fn folder() -> tempfile::TempDir {
         ("tls/broken.pem", "-----BEGIN CERTIFICATE-----\n"),
         ("tls/key.pem", key.serialize_pem().as_str()),
         ("tls/other.key", other.serialize_pem().as_str()),
-        ("admin.token", "t\n"),
+        ("admin.token", "0123456789abcdef\n"),
         ("backup.key", "sk-2\n"),
     ] {
         fs::write(folder.path().join(file), text).unwrap();

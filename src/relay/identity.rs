@@ -1,4 +1,4 @@
-//! Request ids, the id of a caller's key, and who may see traces.
+//! Request ids, and what tells callers and their keys apart.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +8,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
-use super::client::TRACE;
 use crate::hash::{fnv1a, mix};
 use crate::hook::ClientId;
-use crate::token::Token;
 
 /// Makes request ids: unique over restarts by a random half, within a process by a counted half.
 #[derive(Debug)]
@@ -61,11 +59,6 @@ pub(super) fn client_id(peer: Option<SocketAddr>) -> ClientId {
         Some(IpAddr::V6(address)) => fnv1a(&address.octets()[..8]),
         None => 0,
     })
-}
-
-/// Whether the request carries the admin token in `x-hookway-trace`.
-pub(super) fn knows_token(headers: &HeaderMap, token: &Token) -> bool {
-    headers.get(TRACE).is_some_and(|given| token.matches(given.as_bytes()))
 }
 
 #[cfg(test)]

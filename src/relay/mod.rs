@@ -17,6 +17,7 @@ mod plan;
 mod pump;
 mod reply;
 mod target;
+mod trace;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use crate::upstream::Upstream;
 use client::{Client, End};
 use in_flight::Held;
 use target::Target;
+use trace::TraceAccess;
 
 /// Serves requests, each from one leased generation.
 pub struct Relay<H> {
@@ -51,8 +53,7 @@ pub struct Relay<H> {
     ids: RequestIds,
     in_flight: InFlight,
     room: Arc<Room>,
-    /// Whoever sends this in `x-hookway-trace` sees what each hook did.
-    trace_token: Token,
+    trace: TraceAccess,
 }
 
 /// One request while it is served.
@@ -73,7 +74,8 @@ struct Request<'a, H> {
 impl<H: Hook> Relay<H> {
     pub fn new(published: Arc<Published<H>>, recorder: Recorder, trace_token: Token) -> Self {
         let (ids, in_flight, room) = (RequestIds::new(), InFlight::default(), Arc::default());
-        Self { published, recorder, ids, in_flight, room, trace_token }
+        let trace = TraceAccess::new(trace_token);
+        Self { published, recorder, ids, in_flight, room, trace }
     }
 
     /// Requests being served now, and a way to wait for the last.
@@ -88,8 +90,8 @@ impl<H: Hook> Relay<H> {
 
     /// Serves one request to its end: an answer, an error in OpenAI's form, or a client that left.
     pub async fn serve<D: Downstream>(&self, mut head: Parts, peer: Option<SocketAddr>, down: &mut D) {
-        let trace_wanted = identity::knows_token(&head.headers, &self.trace_token);
-        // It may be the admin token, and nobody behind this line has to know it.
+        let trace_wanted = self.trace.allows(&head.headers, peer, Instant::now());
+        // The value may be the admin token: plugins and upstreams must not see it.
         head.headers.remove(client::TRACE);
         let head = &head;
         let _counted = self.recorder.begin();

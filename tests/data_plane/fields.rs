@@ -227,6 +227,23 @@ async fn a_trace_is_shown_to_holders_of_the_token_alone() {
 }
 
 #[tokio::test]
+async fn guesses_at_the_trace_token_are_logged_and_soon_no_token_is_compared() {
+    let gateway = Gateway::start("").await;
+    let asked = |token: &str| Request::chat(HELLO).field("x-hookway-trace", token);
+    assert!(gateway.ask(&asked(TOKEN)).await.get("x-hookway-trace").is_some());
+    for guess in 0..10 {
+        let answer = gateway.ask(&asked(&format!("guess {guess}"))).await;
+        assert_eq!((answer.status(), answer.get("x-hookway-trace")), (200, None));
+    }
+    let last = gateway.log.find("the last guess", |line| line["tries_left"] == 0).await;
+    assert_eq!((&last["message"], &last["level"]), (&"trace.refused".into(), &"WARN".into()));
+    assert!(last["client"].as_str().unwrap().starts_with("127.0.0.1:"), "{last}");
+    assert_eq!(last["closed_for_s"], 60);
+    assert_eq!(gateway.ask(&asked(TOKEN)).await.get("x-hookway-trace"), None, "not even the right one");
+    assert!(!gateway.log.text().contains("guess 3") && !gateway.log.text().contains(TOKEN));
+}
+
+#[tokio::test]
 async fn trace_context_is_passed_on_as_it_came() {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = Request::chat(HELLO).field("traceparent", PARENT).field("tracestate", "a=1");

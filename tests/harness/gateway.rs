@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{Log, Message, Request, Wire};
 
 /// The admin token of every gateway here.
-pub const TOKEN: &str = "harness-token";
+pub const TOKEN: &str = "harness-token-0123456789";
 
 /// How a gateway is to be started.
 #[derive(Clone)]

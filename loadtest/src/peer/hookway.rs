@@ -12,7 +12,7 @@ use super::{Process, Running, Setting, command, free_address, http};
 use crate::scenario::{self, Body, OnFailure, Plugins, Sdk};
 
 /// Of this run's gateways only; they listen on 127.0.0.1 and end with it.
-const ADMIN_TOKEN: &str = "loadtest";
+const ADMIN_TOKEN: &str = "loadtest-0123456789";
 const RUST_PLUGIN: &str = "hookway-load-plugin";
 const PYTHON_PLUGIN: &str = include_str!("../../plugins/probe.py");
 /// A gateway with ten Python plugins starts ten interpreters on one core.

@@ -49,7 +49,7 @@ async fn every_route_asks_for_the_token_and_answers_with_it_what_it_says() {
     assert!(routes.len() > 20, "{}", routes.len());
     for (method, path, route) in routes {
         let open = route["security"] == json!([{}]);
-        for token in [None, Some("wrong"), Some("let-me-im"), Some(""), Some(TOKEN)] {
+        for token in [None, Some("wrong"), Some("let-me-im-to-this-one"), Some(""), Some(TOKEN)] {
             let mut asked = request(&method, &path).header(CONTENT_TYPE, "application/json");
             if let Some(token) = token {
                 asked = asked.header(AUTHORIZATION, format!("Bearer {token}"));

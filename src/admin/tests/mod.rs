@@ -26,7 +26,7 @@ use crate::plugin::launch::Launcher;
 use crate::record::Live;
 use crate::store::{Entry, Store};
 
-const TOKEN: &str = "let-me-in";
+const TOKEN: &str = "let-me-in-to-this-one";
 
 /// A gateway with its control listener's routes, in a folder of its own.
 struct Stage {

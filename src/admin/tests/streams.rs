@@ -117,7 +117,8 @@ async fn the_listener_ends_with_its_streams_and_clients_that_stay() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     until(&mut idle, "ok").await;
     let mut reader = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = "GET /api/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer let-me-in\r\n\r\n";
+    let request =
+        "GET /api/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer let-me-in-to-this-one\r\n\r\n";
     reader.write_all(request.as_bytes()).await.unwrap();
     until(&mut reader, "\r\n\r\n").await;
     stop.send(()).unwrap();

@@ -175,7 +175,7 @@ class Bridge(unittest.TestCase):
         return [json.loads(line) for line in bridge.stdout.splitlines()], bridge.stderr
 
     def test_a_gateway_that_is_not_there_is_an_answer_and_not_the_end(self):
-        environment = {"HOOKWAY_ADMIN_URL": "http://127.0.0.1:1", "HOOKWAY_ADMIN_TOKEN": "t"}
+        environment = {"HOOKWAY_ADMIN_URL": "http://127.0.0.1:1", "HOOKWAY_ADMIN_TOKEN": "an-admin-token-0123"}
         asked = ['{"jsonrpc":"2.0","id":1,"method":"ping"}', '{"jsonrpc":"2.0","method":"notifications/initialized"}']
         (answer,), told = self.lines(*asked, environment=environment)
         self.assertEqual(answer["id"], 1)
@@ -183,7 +183,7 @@ class Bridge(unittest.TestCase):
         self.assertIn("no gateway answers", told)
 
     def test_a_line_that_is_no_json_is_told_so(self):
-        (answer,), _ = self.lines("hello", environment={"HOOKWAY_ADMIN_TOKEN": "t"})
+        (answer,), _ = self.lines("hello", environment={"HOOKWAY_ADMIN_TOKEN": "an-admin-token-0123"})
         self.assertEqual((answer["id"], answer["error"]["code"]), (None, -32700))
 
 
