@@ -29,7 +29,7 @@ use crate::record::{Live, Recorder};
 use crate::relay::{InFlight, Relay};
 use crate::store::{self, Found, Store};
 use crate::tls::{self, TlsListener};
-use crate::token::{self, Token};
+use crate::token::{self, Token, TokenError};
 
 /// The Python SDK comes with the gateway that speaks its protocol.
 const PYTHON_SDK: &str = include_str!("../plugins/sdk/python/hookway.py");
@@ -71,12 +71,19 @@ pub fn serve(options: Options) -> anyhow::Result<Ended> {
         environment.get(token::ENV).map(String::as_str),
         config.admin.token_file.as_deref(),
         &config.state_dir,
-    )?;
+    )
+    .map_err(|error| match error {
+        // This one path comes from no key of its own.
+        TokenError::File { ref path, .. } if path.starts_with(&config.state_dir) => {
+            of_state_dir(error, &config)
+        }
+        error => error.into(),
+    })?;
     if let token::Source::Made(path) = &token_source {
         tracing::info!(path = %path.display(), "made an admin token");
     }
-    let sdk = write_sdk(&config.state_dir)?;
-    let store = open_store(&config.state_dir, upgrade)?;
+    let sdk = write_sdk(&config.state_dir).map_err(|error| of_state_dir(error, &config))?;
+    let store = open_store(&config.state_dir, upgrade).map_err(|error| of_state_dir(error, &config))?;
     let data = runtime("hookway-data", config.listen.threads)?;
     let control = runtime("hookway-control", CONTROL_THREADS)?;
     let ground = Ground {
@@ -131,6 +138,14 @@ fn survive_signals() {
         // SAFETY: No handler is installed, and none was.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
+}
+
+/// Says which key chose the folder that cannot be used.
+fn of_state_dir(error: impl Into<anyhow::Error>, config: &Config) -> anyhow::Error {
+    let dir = config.state_dir.display();
+    error
+        .into()
+        .context(format!("the state folder {dir}, which [state] dir of the config names, cannot be used"))
 }
 
 fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
@@ -197,6 +212,7 @@ async fn run(
     let listen = config.listen.clone();
     let limits = config.limits.clone();
     let sandbox = config.plugins.sandbox;
+    let config_path = source.path.clone();
     let (lifecycle, published) = Lifecycle::start(source, config, ground).await?;
     let sockets = match bound {
         Some(sockets) => sockets,
@@ -229,7 +245,7 @@ async fn run(
     let (stop_accepting, stopped) = watch::channel(false);
     let edge = Edge::new(relay.clone(), limits);
     let mut accepting = data.spawn(edge::accept(edge, sockets.data, tls, stopped));
-    announce(data_address, admin_address, sandbox);
+    announce(config_path.as_deref(), data_address, admin_address, sandbox);
 
     let end = tokio::select! {
         end = signals.until_the_end(&lifecycle, listen.upgrade_socket.as_deref(), &handed_over) => end,
@@ -264,9 +280,18 @@ async fn run(
     Ok(ended)
 }
 
-fn announce(data: SocketAddr, admin: SocketAddr, sandbox: Sandbox) {
+fn announce(config_path: Option<&Path>, data: SocketAddr, admin: SocketAddr, sandbox: Sandbox) {
+    let config = name_of(config_path);
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(data = %data, admin = %admin, version, sandbox = sandbox.as_str(), "serving");
+    tracing::info!(config, data = %data, admin = %admin, version, sandbox = sandbox.as_str(), "serving");
+}
+
+/// The config in the start line: the whole path of its file, or that there is none.
+fn name_of(config_path: Option<&Path>) -> String {
+    match config_path {
+        Some(path) => path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string(),
+        None => "no config file; the built-in defaults and the echo upstream".to_owned(),
+    }
 }
 
 /// Waits for the requests in flight; cuts them when `grace` is over or a second signal comes.

@@ -4,6 +4,7 @@
 //! Lines of the `log` crate (Pingora's) take the same way.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io;
 
 use tracing::level_filters::LevelFilter;
@@ -72,7 +73,8 @@ fn filter(settings: &Log) -> Result<EnvFilter, LogError> {
 }
 
 fn lines(format: LogFormat, writer: NonBlocking) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let colours = io::IsTerminal::is_terminal(&io::stderr());
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    let colours = colored(std::env::var_os("NO_COLOR").as_deref(), is_terminal);
     let plain = move |form| {
         let writer = writer.clone();
         move || Plain { writer: writer.clone(), form }
@@ -183,6 +185,11 @@ fn plain_json(line: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
+/// A terminal gets colors, unless `NO_COLOR` says otherwise (https://no-color.org).
+fn colored(no_color: Option<&OsStr>, is_terminal: bool) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -270,6 +277,13 @@ mod tests {
     fn a_directive_of_the_configuration_wins() {
         assert_eq!(passes(&settings("off,pingora=info", true)), ["access", "theirs", "broken"]);
         assert_eq!(passes(&settings("warn,hookway::access=off", true)), ["broken"]);
+    }
+
+    #[test]
+    fn a_terminal_gets_colors_unless_no_color_is_set_to_something() {
+        assert!(colored(None, true) && colored(Some(OsStr::new("")), true));
+        assert!(!colored(Some(OsStr::new("1")), true));
+        assert!(!colored(None, false));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Blocking, with a bound on every wait. The token is read, never made, and never shown.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,11 +10,11 @@ use http::{Method, Request, Uri};
 use serde_json::Value;
 use ureq::Agent;
 
+use super::Here;
 use super::say::Failure;
-use super::{ConfigFile, read};
-use crate::config::Environment;
+use crate::config;
 use crate::limits;
-use crate::token::{self, Token};
+use crate::token::{self, Token, TokenError};
 
 /// The variable that says where the admin API is, if set.
 const URL_ENV: &str = "HOOKWAY_ADMIN_URL";
@@ -23,8 +24,6 @@ const AGENT: &str = concat!("hookway-cli/", env!("CARGO_PKG_VERSION"));
 /// Where the gateway is.
 #[derive(Args, Debug)]
 pub(super) struct Access {
-    #[command(flatten)]
-    file: ConfigFile,
     /// The admin API, as http://127.0.0.1:8081; else HOOKWAY_ADMIN_URL, else what the config says.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -50,32 +49,45 @@ pub(super) struct Answer {
 }
 
 impl Access {
-    pub(super) fn open(&self, environment: &Environment) -> Result<Api, Failure> {
-        let config_path = self.file.clone().path();
-        let config = read(config_path.as_deref(), environment)?;
+    pub(super) fn open(&self, here: &Here) -> Result<Api, Failure> {
+        let Here { config_path, environment } = here;
+        let config = config::load_control(config_path.as_deref(), environment)?;
         let told = self.url.clone().map(|url| (url, "--url".to_owned()));
         let told = told.or_else(|| Some((environment.get(URL_ENV)?.clone(), URL_ENV.to_owned())));
         let (url, whence) = told.unwrap_or_else(|| {
             let name = config_path.as_deref().map_or("the built-in config".into(), Path::to_string_lossy);
-            (format!("http://{}", reachable(config.admin.address)), name.into_owned())
+            (format!("http://{}", reachable(config.address)), name.into_owned())
         });
         let base = checked(&url).map_err(|problem| Failure::usage(format!("{whence}: {url:?} {problem}")))?;
         let token = token::find(
             environment.get(token::ENV).map(String::as_str),
-            config.admin.token_file.as_deref(),
+            config.token_file.as_deref(),
             &config.state_dir,
         );
-        let token = token.map_err(|error| Failure::new("no_token", error.to_string()))?;
+        let token = token.map_err(|error| Failure::new("no_token", unreadable(&error)))?;
         let Some((token, token_source)) = token else {
             let file = config.state_dir.join(token::FILE);
             let message = format!(
-                "there is no admin token: {} is not set and {} is not there; the gateway makes it at its first start, in the state folder of its config (-c FILE names that)",
+                "there is no admin token: {} is not set and {} is not there. The gateway makes this file at its first start, in the folder that [state] dir of its config names; give the command the same config with -c FILE",
                 token::ENV,
                 file.display()
             );
             return Err(Failure::new("no_token", message));
         };
-        Ok(Api { agent: agent(), base, whence, token, token_source, config_path })
+        Ok(Api { agent: agent(), base, whence, token, token_source, config_path: config_path.clone() })
+    }
+}
+
+/// What keeps a token from being read, and what to do if it is another user's.
+fn unreadable(error: &TokenError) -> String {
+    match error {
+        TokenError::File { error: cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{error}; run the command as the gateway's user, or set {}", token::ENV)
+        }
+        TokenError::File { .. }
+        | TokenError::NotAToken { .. }
+        | TokenError::TooShort { .. }
+        | TokenError::Exposed { .. } => error.to_string(),
     }
 }
 

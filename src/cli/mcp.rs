@@ -14,9 +14,9 @@ use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::Here;
 use super::api::{Access, Answer, Api};
 use super::say::{Failure, told_to};
-use crate::config::Environment;
 use crate::limits;
 
 /// JSON-RPC's own codes, and one of those it leaves to servers.
@@ -28,7 +28,7 @@ const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 
 struct Bridge<'a> {
     access: &'a Access,
-    environment: &'a Environment,
+    here: &'a Here,
     /// What the client and the gateway agreed on.
     version: Mutex<Option<String>>,
     /// Calls under way.
@@ -36,8 +36,8 @@ struct Bridge<'a> {
 }
 
 /// Runs until standard input ends and every answer is written.
-pub(super) fn run(access: &Access, environment: &Environment) -> ExitCode {
-    let bridge = Bridge { access, environment, version: Mutex::default(), running: Mutex::default() };
+pub(super) fn run(access: &Access, here: &Here) -> ExitCode {
+    let bridge = Bridge { access, here, version: Mutex::default(), running: Mutex::default() };
     thread::scope(|scope| {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { return };
@@ -88,7 +88,7 @@ impl Bridge<'_> {
     /// Takes a message to the gateway and its answers back.
     fn pass(&self, message: &Value) {
         // Looked up each time: a gateway that starts later has an address and a token then.
-        let answered = self.access.open(self.environment).and_then(|api| self.ask(&api, message));
+        let answered = self.access.open(self.here).and_then(|api| self.ask(&api, message));
         match answered {
             Ok(answers) => {
                 for answer in answers {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app;
@@ -23,20 +24,27 @@ const CONFIG_FILE: &str = "config/hookway.toml";
 
 /// An OpenAI-compatible gateway whose requests pass a live chain of plugins.
 #[derive(Debug, Parser)]
-#[command(name = "hookway", version, args_conflicts_with_subcommands = true)]
+#[command(name = "hookway", version)]
 struct CommandLine {
-    #[command(subcommand)]
-    command: Option<Command>,
+    /// Config file; without it config/hookway.toml if that is there, else built-in defaults.
+    #[arg(id = CONFIG_ID, short = 'c', long = "config", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(flatten)]
     serve: Serve,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
+
+/// Of `-c`, which may stand anywhere in the line. A command that has a `--config` of its own declares a `-c` with this
+/// id, which takes the place of the one of all commands.
+const CONFIG_ID: &str = "config_file";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway (also without a command).
     Serve(Serve),
     /// Tell everything that is wrong with a config and the plugins it names.
-    Check(ConfigFile),
+    Check,
     /// Write plugins, and see and change those of a running gateway.
     Plugin(plugin::Plugin),
     /// Speak the Model Context Protocol over standard input and output, for the running gateway.
@@ -47,40 +55,49 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct Serve {
-    #[command(flatten)]
-    file: ConfigFile,
     /// Take the listening sockets over from the running gateway, once it gets SIGQUIT.
     #[arg(long)]
     upgrade: bool,
 }
 
-#[derive(Args, Clone, Debug)]
-struct ConfigFile {
-    /// Config file; without it config/hookway.toml if that is there, else built-in defaults.
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
-    config: Option<PathBuf>,
+/// What each command starts from.
+#[derive(Debug)]
+struct Here {
+    /// The config file that the line names, else the one in its usual place; `None`: the built-in config.
+    config_path: Option<PathBuf>,
+    environment: Environment,
 }
 
-impl ConfigFile {
-    /// The file to read; None means the built-in config.
-    fn path(self) -> Option<PathBuf> {
-        self.config.or_else(|| Path::new(CONFIG_FILE).exists().then(|| CONFIG_FILE.into()))
+impl Here {
+    fn new(named: Option<PathBuf>) -> Self {
+        let config_path = named.or_else(|| Path::new(CONFIG_FILE).exists().then(|| CONFIG_FILE.into()));
+        Self { config_path, environment: config::environment_of_this_process() }
     }
 }
 
 /// Runs the command that `args`, the program's name first, ask for.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let line = match CommandLine::try_parse_from(args) {
+    let CommandLine { config, serve: Serve { upgrade }, command } = match parse(args) {
         Ok(line) => line,
         Err(told) => return say(&told),
     };
-    match line.command.unwrap_or(Command::Serve(line.serve)) {
-        Command::Serve(Serve { file, upgrade }) => serve(file.path(), upgrade),
-        Command::Check(file) => check::run(file.path().as_deref(), &config::environment_of_this_process()),
-        Command::Plugin(plugin) => plugin::run(plugin, &config::environment_of_this_process()),
-        Command::Mcp(access) => mcp::run(&access, &config::environment_of_this_process()),
+    let here = Here::new(config);
+    match command.unwrap_or(Command::Serve(Serve { upgrade })) {
+        Command::Serve(Serve { upgrade }) => serve(here, upgrade),
+        Command::Check => check::run(here.config_path.as_deref(), &here.environment),
+        Command::Plugin(plugin) => plugin::run(plugin, &here),
+        Command::Mcp(access) => mcp::run(&access, &here),
         Command::Completions { shell } => completions(shell),
     }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    let line = CommandLine::try_parse_from(args)?;
+    if line.serve.upgrade && line.command.is_some() {
+        let message = "--upgrade stands behind the command 'serve', or without a command";
+        return Err(CommandLine::command().error(ErrorKind::ArgumentConflict, message));
+    }
+    Ok(line)
 }
 
 /// What clap has to say: help and version are what was asked for, anything else is wrong usage.
@@ -90,13 +107,13 @@ fn say(told: &clap::Error) -> ExitCode {
     if told.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
-fn serve(path: Option<PathBuf>, upgrade: bool) -> ExitCode {
-    let environment = config::environment_of_this_process();
-    let config = match read(path.as_deref(), &environment) {
+fn serve(here: Here, upgrade: bool) -> ExitCode {
+    let Here { config_path, environment } = here;
+    let config = match read(config_path.as_deref(), &environment) {
         Ok(config) => config,
         Err(errors) => return refuse(&errors),
     };
-    match app::serve(app::Options { config, config_path: path, environment, upgrade }) {
+    match app::serve(app::Options { config, config_path, environment, upgrade }) {
         Ok(app::Ended::Drained) => ExitCode::SUCCESS,
         Ok(app::Ended::Cut) => ExitCode::FAILURE,
         Err(error) => {
@@ -130,7 +147,7 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<CommandLine, clap::Error> {
-        CommandLine::try_parse_from(line.split(' '))
+        parse(line.split(' ').map(OsString::from))
     }
 
     #[test]
@@ -142,17 +159,45 @@ mod tests {
     fn a_bare_call_serves_and_takes_the_options_of_serve() {
         let line = parsed("hookway -c x.toml --upgrade").unwrap();
         assert!(line.command.is_none() && line.serve.upgrade);
-        assert_eq!(line.serve.file.config.as_deref(), Some(Path::new("x.toml")));
+        assert_eq!(line.config.as_deref(), Some(Path::new("x.toml")));
         let Some(Command::Serve(serve)) = parsed("hookway serve -c x.toml").unwrap().command else {
             panic!("serve is the command")
         };
         assert!(!serve.upgrade);
-        assert!(matches!(parsed("hookway check").unwrap().command, Some(Command::Check(_))));
+        assert!(matches!(parsed("hookway check").unwrap().command, Some(Command::Check)));
+    }
+
+    #[test]
+    fn the_config_file_may_be_named_anywhere_in_the_line() {
+        for line in [
+            "hookway -c x.toml",
+            "hookway --config x.toml serve",
+            "hookway -c x.toml serve --upgrade",
+            "hookway check -c x.toml",
+            "hookway -c x.toml plugin list",
+            "hookway plugin -c x.toml list",
+            "hookway plugin list --config=x.toml",
+            "hookway plugin config mask -cx.toml word=a",
+            "hookway -c x.toml plugin run dir --request r.json --config {}",
+            "hookway plugin run dir --request r.json -c x.toml",
+            "hookway plugin -c x.toml check dir --config {}",
+            "hookway mcp -c x.toml",
+        ] {
+            let line = parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(line.config.as_deref(), Some(Path::new("x.toml")), "{line:?}");
+        }
     }
 
     #[test]
     fn what_nobody_understands_is_bad_usage() {
-        for line in ["hookway sevre", "hookway --port 1", "hookway check --upgrade", "hookway -c"] {
+        let lines = [
+            "hookway sevre",
+            "hookway --port 1",
+            "hookway check --upgrade",
+            "hookway --upgrade check",
+            "hookway -c",
+        ];
+        for line in lines {
             assert!(parsed(line).unwrap_err().use_stderr(), "{line}");
         }
         for line in ["hookway --version", "hookway --help", "hookway help check"] {

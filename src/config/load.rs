@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::place::Place;
-use super::{Config, Environment, Errors, PluginEntry, plugin, route, server, upstream};
+use super::{Config, Control, Environment, Errors, PluginEntry, plugin, route, server, upstream};
 use crate::document::{Document, Section};
 use crate::files;
 use crate::limits;
+
+/// What errors call the config without a file.
+const BUILT_IN: &str = "built-in config";
 
 /// The environment of this process, without the variables that are no text.
 pub fn environment_of_this_process() -> Environment {
@@ -58,6 +61,13 @@ impl ConfigText {
         self.text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'))
     }
 
+    /// What it says about the way to the gateway that runs by it. The rest of the text is not looked at.
+    fn control(&self, environment: &Environment) -> Result<Control, Errors> {
+        let Self { file_name, text, base_dir } = self;
+        let place = Place { base_dir, environment };
+        Document::read_toml(file_name, text, |root| server::control(root, &place))
+    }
+
     pub fn parse(&self, environment: &Environment) -> Result<Config, Errors> {
         self.parse_with_plugins(environment).0
     }
@@ -65,6 +75,18 @@ impl ConfigText {
     fn parse_with_plugins(&self, environment: &Environment) -> (Result<Config, Errors>, Vec<PluginEntry>) {
         let Self { file_name, text, base_dir } = self;
         read(text, file_name, &Place { base_dir, environment })
+    }
+}
+
+/// What the config file at `path`, or the built-in config, says about the way to the gateway that runs by it: a command
+/// needs no secret of an upstream for that, and outlives mistakes elsewhere in the file.
+pub fn load_control(path: Option<&Path>, environment: &Environment) -> Result<Control, Errors> {
+    match path {
+        Some(path) => ConfigText::read(path)?.control(environment),
+        None => {
+            let (file_name, base_dir) = (BUILT_IN.to_owned(), PathBuf::from("/"));
+            ConfigText { file_name, text: String::new(), base_dir }.control(environment)
+        }
     }
 }
 
@@ -93,7 +115,7 @@ fn read(text: &str, file_name: &str, place: &Place<'_>) -> (Result<Config, Error
 impl Config {
     /// What runs without a config file: the echo upstream and every default.
     pub fn built_in(environment: &Environment) -> Result<Self, Errors> {
-        parse("", "built-in config", Path::new("/"), environment)
+        parse("", BUILT_IN, Path::new("/"), environment)
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 pub use self::diff::{Changes, Difference, diff};
-pub use self::load::{ConfigText, environment_of_this_process, load, load_with_plugins, parse};
+pub use self::load::{ConfigText, environment_of_this_process, load, load_control, load_with_plugins, parse};
 pub use crate::document::{Errors, Position};
 use crate::limits;
 
@@ -75,6 +75,17 @@ pub struct Tls {
 pub struct Admin {
     pub address: SocketAddr,
     pub token_file: Option<PathBuf>,
+}
+
+/// What a command needs of the config to reach the running gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `[admin] address`
+    pub address: SocketAddr,
+    /// `[admin] token_file`; whether it can be read is not known yet.
+    pub token_file: Option<PathBuf>,
+    /// `[state] dir`
+    pub state_dir: PathBuf,
 }
 
 /// `[plugins]`

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::EnvFilter;
 
 use super::place::Place;
-use super::{Admin, Limits, Listen, Log, LogFormat, PluginSettings, Sandbox, Tls};
+use super::{Admin, Control, Limits, Listen, Log, LogFormat, PluginSettings, Sandbox, Tls};
 use crate::document::{Node, Section, Wrong, boolean, duration, integer, one_of, parsed, size};
 use crate::limits;
 
@@ -107,6 +107,20 @@ pub(super) fn admin(
         section.problem("token_file", text);
     }
     Some(Admin { address, token_file: token_file.map(|(path, _)| path) })
+}
+
+/// `[admin]` and `[state]` alone; the rest of the file may say what it likes.
+pub(super) fn control(root: &mut Section<'_, '_>, place: &Place<'_>) -> Option<Control> {
+    root.take_others();
+    let state_dir = root.table("state", |state| {
+        state.take_others();
+        state_dir(state, place)
+    });
+    let (address, token_file) = root.table("admin", |admin| {
+        admin.take_others();
+        (admin.get("address", parsed(address)), admin.get("token_file", place.path()))
+    });
+    Some(Control { address: address.unwrap_or(ADMIN_ADDRESS), token_file, state_dir: state_dir? })
 }
 
 /// Whether two listeners would ask the kernel for the same port of the same address. Port 0 is always another one.

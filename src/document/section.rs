@@ -13,6 +13,8 @@ pub struct Section<'n, 't> {
     /// What to call it: `[[upstream]]`, `hooks.onRequest`.
     title: String,
     asked: Vec<&'static str>,
+    /// Keys that are not asked for are no problem.
+    takes_others: bool,
     document: &'n mut Document<'t>,
 }
 
@@ -32,15 +34,20 @@ impl<'n, 't> Section<'n, 't> {
             return None;
         };
         let title = "the file".to_owned();
-        Section { entries, at: Some(root.at), pointer: String::new(), title, asked: Vec::new(), document }
-            .read(read)
+        let (at, pointer, asked) = (Some(root.at), String::new(), Vec::new());
+        Section { entries, at, pointer, title, asked, takes_others: false, document }.read(read)
+    }
+
+    /// From now on keys that are not asked for are no problem: who reads needs only some of the table.
+    pub fn take_others(&mut self) {
+        self.takes_others = true;
     }
 
     /// Runs `read` and then reports the keys it did not ask for.
     fn read<T>(mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         let result = read(&mut self);
         for entry in self.entries {
-            if !self.asked.contains(&entry.key.as_str()) {
+            if !self.takes_others && !self.asked.contains(&entry.key.as_str()) {
                 let text =
                     format!("unknown key {}; {}", quoted(&entry.key), suggestion(&entry.key, &self.asked));
                 self.document.found(Some(entry.at), self.pointer_to(&entry.key), text);
@@ -236,7 +243,8 @@ impl<'n, 't> Section<'n, 't> {
         pointer: String,
         title: String,
     ) -> Section<'c, 't> {
-        Section { entries, at, pointer, title, asked: Vec::new(), document: self.document }
+        let (asked, takes_others) = (Vec::new(), false);
+        Section { entries, at, pointer, title, asked, takes_others, document: self.document }
     }
 
     fn wrong(&mut self, key: &str, node: &Node, pointer: &str, wrong: Wrong) {

@@ -221,13 +221,13 @@ async fn calls_of_a_plugin_are_told_newest_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_let_in_is_told_which_token_it_was() {
     let gateway = gateway().await;
-    let output = command(&gateway, "wrong").arg("list").output().unwrap();
+    let output = command(&gateway, "a-wrong-admin-token").arg("list").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
     assert!(told.contains("does not know the admin token of the variable HOOKWAY_ADMIN_TOKEN"), "{told}");
 
     gateway.write("own.toml", "[admin]\ntoken_file = \"secret\"\n");
-    gateway.write("secret", "another\n");
+    gateway.write("secret", "another-admin-token\n");
     let mut command = command(&gateway, "");
     command.env_remove("HOOKWAY_ADMIN_TOKEN").args(["list", "-c", "own.toml"]);
     let told = stderr(&command.output().unwrap());
@@ -239,7 +239,7 @@ fn a_gateway_that_does_not_run_is_told_with_its_address_and_how_to_start_it() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("h.toml"), "[admin]\naddress = \"127.0.0.1:1\"\ntoken_file = \"t\"\n")
         .unwrap();
-    fs::write(folder.path().join("t"), "token").unwrap();
+    fs::write(folder.path().join("t"), "the-admin-token-of-t").unwrap();
     let output = hookway_in(folder.path(), &["plugin", "list", "-c", "h.toml"]);
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
@@ -250,6 +250,41 @@ fn a_gateway_that_does_not_run_is_told_with_its_address_and_how_to_start_it() {
     assert!(output.stdout.is_empty());
     let error: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(error["error"]["code"], "unreachable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_line_names_the_config_file() {
+    let gateway = gateway().await;
+    let serving = gateway.log.message("serving").await;
+    let path = gateway.folder().canonicalize().unwrap().join("hookway.toml");
+    assert_eq!(serving["config"], path.to_str().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_find_the_gateway_by_a_config_whose_upstreams_they_cannot_read() {
+    let gateway = gateway().await;
+    let admin = gateway.admin;
+    gateway.write(
+        "cli.toml",
+        &format!(
+            "[admin]\naddress = \"{admin}\"\ntoken_file = \"token\"\n[limits]\nbody_size = \"huge\"\n[[upstream]]\nname = \"openai\"\n\
+             base_url = \"nonsense\"\napi_key = {{ env = \"NOT_IN_THIS_SHELL\" }}\n[[route]]\nmodel = \"*\"\nupstreams = [\"gone\"]\n[novel]\nkey = 1\n"
+        ),
+    );
+    gateway.write("token", TOKEN);
+    for arguments in [
+        &["plugin", "list", "-c", "cli.toml"][..],
+        &["-c", "cli.toml", "plugin", "list"],
+        &["plugin", "--config", "cli.toml", "list"],
+    ] {
+        let output = hookway_in(gateway.folder(), arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+        assert!(stdout(&output).starts_with("no plugins"), "{}", stdout(&output));
+    }
+    gateway.write("cli.toml", "[admin]\nadress = \"x\"\naddress = \"nowhere\"\n");
+    let output = hookway_in(gateway.folder(), &["plugin", "list", "-c", "cli.toml"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).starts_with("cli.toml:3:11: address \"nowhere\""), "{}", stderr(&output));
 }
 
 #[test]
@@ -274,7 +309,12 @@ fn what_cannot_be_asked_is_bad_usage() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hookway"));
         command.current_dir(folder.path()).env_clear().env("HOME", folder.path());
-        let output = command.env("HOOKWAY_ADMIN_TOKEN", "t").arg("plugin").args(arguments).output().unwrap();
+        let output = command
+            .env("HOOKWAY_ADMIN_TOKEN", "an-admin-token-0123")
+            .arg("plugin")
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?} {}", stderr(&output));
     }
 }
@@ -316,7 +356,7 @@ fn line_with(lines: &mut impl BufRead, wanted: &str) {
 async fn a_followed_log_goes_on_until_nobody_wants_it() {
     let gateway = gateway().await;
     scaffold(&gateway, "talker", "python", "one");
-    let program = "import hookway\nplugin = hookway.Plugin()\n\n@plugin.on_request\ndef talk(call):\n    print('asked', len(call.body))\n\nplugin.run()\n";
+    let program = "import hookway\nplugin = hookway.Plugin()\n\n@plugin.on_request\ndef talk(call):\n    print('asked', len(call.body))\n    return call.proceed()\n\nplugin.run()\n";
     gateway.write("one/talker/main.py", program);
     done(&gateway, &["install", "one/talker", "--activate", "--grant"]);
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
+use super::super::Here;
 use super::super::say::{Failure, Reader, told_to};
 use super::stage::{ConfigArg, Stage, load};
 use crate::config::{Config, Environment};
@@ -28,12 +29,7 @@ impl Steps {
     }
 }
 
-pub(super) fn run(
-    dir: &Path,
-    config: ConfigArg,
-    environment: &Environment,
-    reader: Reader,
-) -> Result<(), Failure> {
+pub(super) fn run(dir: &Path, config: ConfigArg, here: &Here, reader: Reader) -> Result<(), Failure> {
     let mut steps = Steps { reader, done: Vec::new() };
     let package = load(dir)?;
     let manifest = &package.manifest;
@@ -42,7 +38,7 @@ pub(super) fn run(
     notices.iter().for_each(|notice| steps.done("notice", notice));
     let program = program(&package)?;
     steps.done("program", &program);
-    let output = start_and_end(&package, config.take(), environment, &mut steps)?;
+    let output = start_and_end(&package, config.take(), &here.environment, &mut steps)?;
     let name = &manifest.name;
     let answer = json!({ "plugin": name, "version": manifest.version.to_string(), "steps": steps.done, "output": output });
     reader.say(&answer, || format!("ok: {name} is a plugin the gateway can run"));

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::Here;
 use super::say::Reader;
-use crate::config::Environment;
 
 #[derive(Args, Debug)]
 pub(super) struct Plugin {
@@ -45,12 +45,12 @@ enum Command {
     Remote(remote::Remote),
 }
 
-pub(super) fn run(plugin: Plugin, environment: &Environment) -> ExitCode {
+pub(super) fn run(plugin: Plugin, here: &Here) -> ExitCode {
     let reader = Reader::of(plugin.json);
     reader.end(match plugin.command {
         Command::New(new) => new.run(reader),
-        Command::Check { dir, config } => check::run(&dir, config, environment, reader),
-        Command::Run(run) => run.run(environment, reader),
-        Command::Remote(remote) => remote.run(environment, reader),
+        Command::Check { dir, config } => check::run(&dir, config, here, reader),
+        Command::Run(run) => run.run(here, reader),
+        Command::Remote(remote) => remote.run(here, reader),
     })
 }

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::super::Here;
 use super::super::api::{Access, Api};
 use super::super::say::{Failure, Reader};
 use super::settings::{Setting, changed};
 use super::{follow, granting, tables};
-use crate::config::Environment;
 
 /// What is done with a plugin, whichever it is.
 #[derive(Args, Debug)]
@@ -124,41 +124,41 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 impl Remote {
-    pub(super) fn run(self, environment: &Environment, reader: Reader) -> Result<(), Failure> {
+    pub(super) fn run(self, here: &Here, reader: Reader) -> Result<(), Failure> {
         match self {
             Self::List { status, access } => {
                 let query = status.map_or_else(String::new, |status| format!("?status={}", query(&status)));
-                let answer = access.open(environment)?.get(&format!("/api/plugins{query}"))?;
+                let answer = access.open(here)?.get(&format!("/api/plugins{query}"))?;
                 reader.say(&answer, || tables::plugins(&answer));
             }
             Self::Show(One { name, access }) => {
-                let answer = access.open(environment)?.get(&format!("/api/plugins/{name}"))?;
+                let answer = access.open(here)?.get(&format!("/api/plugins/{name}"))?;
                 reader.say(&answer, || tables::facts(&answer));
             }
             Self::Scan { access } => {
-                let answer = access.open(environment)?.post("/api/plugins/scan", &json!({}))?;
+                let answer = access.open(here)?.post("/api/plugins/scan", &json!({}))?;
                 reader.say(&answer, || tables::scan(&answer));
             }
             Self::Install { path, grant, force, activate, access } => {
                 let options = Options { grant, force, activate };
-                return install(&access.open(environment)?, &path, options, reader);
+                return install(&access.open(here)?, &path, options, reader);
             }
             Self::Activate { grant, one: One { name, access } } => {
-                let answer = activate(&access.open(environment)?, &name, grant, reader)?;
+                let answer = activate(&access.open(here)?, &name, grant, reader)?;
                 reader.say(&answer, || tables::report(&answer));
             }
-            Self::Deactivate(one) => change(&one, "deactivate", "ending", &json!({}), environment, reader)?,
-            Self::Restart(one) => change(&one, "restart", "starting", &json!({}), environment, reader)?,
+            Self::Deactivate(one) => change(&one, "deactivate", "ending", &json!({}), here, reader)?,
+            Self::Restart(one) => change(&one, "restart", "starting", &json!({}), here, reader)?,
             Self::Uninstall(One { name, access }) => {
-                let answer = access.open(environment)?.delete(&format!("/api/plugins/{name}"))?;
+                let answer = access.open(here)?.delete(&format!("/api/plugins/{name}"))?;
                 reader.say(&answer, || tables::report(&answer));
             }
             Self::Config { name, set, unset, access } => {
-                return config(&access.open(environment)?, &name, set, &unset, reader);
+                return config(&access.open(here)?, &name, set, &unset, reader);
             }
-            Self::Order { names, access } => order(&access.open(environment)?, &names, reader)?,
+            Self::Order { names, access } => order(&access.open(here)?, &names, reader)?,
             Self::Logs { follow, one: One { name, access } } => {
-                return follow::run(access.open(environment)?, &name, follow, reader);
+                return follow::run(access.open(here)?, &name, follow, reader);
             }
             Self::Executions { limit, before, one: One { name, access } } => {
                 let numbers = [("limit", limit.map(u64::from)), ("before", before)];
@@ -167,7 +167,7 @@ impl Remote {
                     .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
                     .collect();
                 let path = format!("/api/plugins/{name}/executions?{}", query.join("&"));
-                let answer = access.open(environment)?.get(path.trim_end_matches('?'))?;
+                let answer = access.open(here)?.get(path.trim_end_matches('?'))?;
                 reader.say(&answer, || tables::executions(&answer));
             }
         }
@@ -180,11 +180,11 @@ fn change(
     verb: &str,
     progress: &str,
     body: &Value,
-    environment: &Environment,
+    here: &Here,
     reader: Reader,
 ) -> Result<(), Failure> {
     let One { name, access } = one;
-    let api = access.open(environment)?;
+    let api = access.open(here)?;
     let answer = meanwhile(reader, &format!("{progress} {name}"), || {
         api.post(&format!("/api/plugins/{name}/{verb}"), body)
     })?;

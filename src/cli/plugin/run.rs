@@ -9,11 +9,12 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::super::Here;
 use super::super::say::{Failure, Reader};
 use super::effect::Effect;
 use super::stage::{ConfigArg, Stage, load, told};
 use crate::chain::{Draft, ErrorRuling, Facts, Generation, Member, MemberHook, Ruling, on_error, on_request};
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Config};
 use crate::document::suggestion;
 use crate::hook::{ClientId, Endpoint, HookName, OnFailure, Phase, Policy, UpstreamCause, UpstreamFailure};
 use crate::limits;
@@ -46,9 +47,6 @@ pub(super) struct Run {
     /// For onError: why the attempt failed (connect, tls, timeout, 429, 5xx, cut or breaker_open).
     #[arg(long, value_name = "CAUSE", default_value = "5xx", value_parser = cause)]
     cause: UpstreamCause,
-    /// The gateway's config, for the upstreams a verdict may name; without it there is 'echo'.
-    #[arg(short = 'c', value_name = "FILE")]
-    gateway_config: Option<PathBuf>,
 }
 
 fn hook(text: &str) -> Result<HookName, String> {
@@ -73,13 +71,14 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 impl Run {
-    pub(super) fn run(self, environment: &Environment, reader: Reader) -> Result<(), Failure> {
+    pub(super) fn run(self, here: &Here, reader: Reader) -> Result<(), Failure> {
         let package = load(&self.dir)?;
         let hook = self.hook_of(&package)?;
         let body = body(&self.request)?;
         let draft = Draft::new(self.endpoint, body)
             .map_err(|error| Failure::usage(format!("{}: {error}", self.request.display())))?;
-        let config = match &self.gateway_config {
+        let Here { environment, .. } = here;
+        let config = match &self.config.gateway_config {
             Some(path) => config::load(path, environment)?,
             None => Config::built_in(environment)?,
         };

@@ -3,7 +3,7 @@
 //! It is loaded, started, spoken to and ended by what does so when it serves; only the state folder is another one,
 //! which goes away with the stage. Nothing of the operator's state is read or changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use super::super::CONFIG_ID;
 use super::super::say::Failure;
 use crate::app;
 use crate::chain::Published;
@@ -31,6 +32,9 @@ pub(super) struct ConfigArg {
     /// The plugin's config, a JSON object.
     #[arg(long = "config", value_name = "JSON", value_parser = object)]
     pub(super) config: Option<Map<String, Value>>,
+    /// The gateway's config, for the upstreams a verdict may name; without it there is 'echo'.
+    #[arg(id = CONFIG_ID, short = 'c', value_name = "FILE")]
+    pub(super) gateway_config: Option<PathBuf>,
 }
 
 impl ConfigArg {
