@@ -39,7 +39,7 @@ impl Logging {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error(
-        "log level '{level}' is no filter: {error}; write for example \"info\" or \"info,hookway::relay=debug\""
+        "log level '{level}' is not a filter: {error}; write for example \"info\" or \"info,hookway::relay=debug\""
     )]
     Level { level: String, error: ParseError },
     #[error("another log was set up before: {0}")]
@@ -289,6 +289,6 @@ mod tests {
     #[test]
     fn a_level_that_is_no_filter_is_named() {
         let error = filter(&settings("hookway=loud", true)).unwrap_err().to_string();
-        assert!(error.starts_with("log level 'hookway=loud' is no filter: "), "{error}");
+        assert!(error.starts_with("log level 'hookway=loud' is not a filter: "), "{error}");
     }
 }

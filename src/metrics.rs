@@ -40,14 +40,17 @@ const OVERHEAD_BUCKETS: [f64; 12] =
 const ANSWER_BUCKETS: [f64; 16] =
     [1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0];
 
+/// Stands for the models beyond those that are counted by name.
+const OTHER_MODEL: &str = "other";
+
 /// All metrics of the gateway, on a registry of their own.
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     requests_in_flight: IntGauge,
-    request_duration: Histogram,
-    time_to_first_byte: Histogram,
-    overhead: Histogram,
+    request_duration: ByEndpoint,
+    time_to_first_byte: ByEndpoint,
+    overhead: ByEndpoint,
     upstream_attempts: IntCounterVec,
     upstream_duration: HistogramVec,
     upstream_breaker_state: IntGaugeVec,
@@ -70,6 +73,9 @@ pub struct Metrics {
     /// The models counted by name. Clients choose names, so there is an end to them.
     models: RwLock<HashMap<Box<str>, [IntCounter; 2]>>,
 }
+
+/// A time of requests, resolved per endpoint, at its place in [`Asked::ALL`].
+type ByEndpoint = [Histogram; Asked::ALL.len()];
 
 /// A request that ended.
 #[derive(Clone, Copy, Debug)]
@@ -99,24 +105,28 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION"), "1"])
             .set(1);
         f.process();
-        Self {
+        let by_endpoint = |name, help, buckets: &[f64]| {
+            let family = f.histograms(name, help, &["endpoint"], buckets);
+            std::array::from_fn(|at| family.with_label_values(&[Asked::ALL[at].as_str()]))
+        };
+        let metrics = Self {
             requests: f.counters(
                 "requests_total",
                 "Requests that ended, by what was asked for and how it ended.",
                 &["endpoint", "route", "status", "outcome"],
             ),
             requests_in_flight: f.gauge("requests_in_flight", "Requests being served."),
-            request_duration: f.histogram(
+            request_duration: by_endpoint(
                 "request_duration_seconds",
                 "From the first byte of a request to the last byte of its answer.",
                 &ANSWER_BUCKETS,
             ),
-            time_to_first_byte: f.histogram(
+            time_to_first_byte: by_endpoint(
                 "time_to_first_byte_seconds",
                 "From the first byte of a request to the first byte of its answer.",
                 &ANSWER_BUCKETS,
             ),
-            overhead: f.histogram(
+            overhead: by_endpoint(
                 "gateway_overhead_seconds",
                 "Part of a request spent in the gateway and its plugins, not waiting for client or upstream.",
                 &OVERHEAD_BUCKETS,
@@ -189,6 +199,23 @@ impl Metrics {
             losses: Mutex::default(),
             models: RwLock::default(),
             registry: f.into_registry(),
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Makes the series that would else begin with their first event, which a rate cannot see then. What belongs to a
+    /// plugin or an upstream begins with it.
+    fn begin_at_zero(&self) {
+        for outcome in Outcome::ALL {
+            let labels = [Asked::ChatCompletions.as_str(), "none", "none", outcome.as_str()];
+            self.requests.with_label_values(&labels);
+        }
+        for outcome in ReloadOutcome::ALL {
+            self.chain_reloads.with_label_values(&[outcome.as_str()]);
+        }
+        for direction in Direction::ALL {
+            self.tokens.with_label_values(&[direction.as_str(), OTHER_MODEL]);
         }
     }
 }
@@ -229,10 +256,11 @@ impl Metrics {
         self.requests
             .with_label_values(&[request.asked.as_str(), route, status, request.outcome.as_str()])
             .inc();
-        self.request_duration.observe(request.total.as_secs_f64());
-        self.overhead.observe(request.overhead.as_secs_f64());
+        let endpoint = request.asked as usize;
+        self.request_duration[endpoint].observe(request.total.as_secs_f64());
+        self.overhead[endpoint].observe(request.overhead.as_secs_f64());
         if let Some(first_byte) = request.first_byte {
-            self.time_to_first_byte.observe(first_byte.as_secs_f64());
+            self.time_to_first_byte[endpoint].observe(first_byte.as_secs_f64());
         }
     }
 
@@ -249,7 +277,7 @@ impl Metrics {
         }
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         let room = models.len() < limits::METRIC_MODELS_MAX && model.len() <= limits::METRIC_MODEL_BYTES_MAX;
-        let label = if room { model } else { "other" };
+        let label = if room { model } else { OTHER_MODEL };
         models.entry(label.into()).or_insert_with(|| {
             [Direction::Input, Direction::Output]
                 .map(|direction| self.tokens.with_label_values(&[direction.as_str(), label]))

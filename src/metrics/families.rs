@@ -3,8 +3,7 @@
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    Result,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
 };
 
 /// A registry under construction. Its methods panic on a wrong or doubled name: all names are literals of one file,
@@ -50,10 +49,6 @@ impl Families {
 
     fn seconds(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
         HistogramOpts::new(name, help).namespace("hookway").buckets(buckets.to_vec())
-    }
-
-    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.add(Histogram::with_opts(Self::seconds(name, help, buckets)))
     }
 
     pub(super) fn histograms(

@@ -127,6 +127,9 @@ pub struct PluginMetrics {
 
 impl PluginMetrics {
     pub(super) fn new(metrics: &Metrics, plugin: &str) -> Self {
+        for reason in RestartReason::ALL {
+            metrics.plugin_restarts.with_label_values(&[plugin, reason.as_str()]);
+        }
         Self {
             plugin: plugin.to_owned(),
             up: metrics.plugin_up.with_label_values(&[plugin]),

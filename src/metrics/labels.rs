@@ -31,6 +31,8 @@ labels! {
         Models = "models",
         /// Anything else under `/v1`, passed through.
         Other = "other",
+        /// `GET /healthz`.
+        Health = "health",
         /// Nothing the gateway serves, or refused before that was known.
         Unknown = "unknown",
     }

@@ -162,6 +162,7 @@ impl<H: Hook> Request<'_, H> {
         let (target, suffix) = target::classify(&head.method, head.uri.path())?;
         match target {
             Target::Health => {
+                self.record.asked = Asked::Health;
                 client.answer_json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)).await?;
                 Ok(())
             }

@@ -136,20 +136,24 @@ async fn metrics_count_what_happened() {
         gateway.access(&gateway.ask(&Request::chat(format!(r#"{{"model":"{model}"}}"#))).await).await;
     }
     gateway.access(&gateway.ask(&Request::get("/nowhere")).await).await;
+    gateway.access(&gateway.ask(&Request::get("/healthz")).await).await;
     let requests = async |labels: &[(&str, &str)]| gateway.metric("hookway_requests_total", labels).await;
     let chat = ("endpoint", "chat.completions");
     assert_eq!(requests(&[chat, ("route", "*"), ("status", "200"), ("outcome", "ok")]).await, 2.0);
     assert_eq!(requests(&[chat, ("status", "400"), ("outcome", "upstream_refused")]).await, 1.0);
     assert_eq!(requests(&[chat, ("status", "500"), ("outcome", "upstream_error")]).await, 1.0);
     assert_eq!(requests(&[("status", "404")]).await, 1.0);
-    assert_eq!(requests(&[]).await, 5.0);
+    assert_eq!(requests(&[]).await, 6.0);
     let attempts = async |outcome| {
         gateway.metric("hookway_upstream_attempts_total", &[("upstream", "up"), ("outcome", outcome)]).await
     };
     assert_eq!((attempts("ok").await, attempts("refused").await, attempts("5xx").await), (2.0, 1.0, 2.0));
     for histogram in ["request_duration_seconds", "time_to_first_byte_seconds", "gateway_overhead_seconds"] {
-        let count = gateway.metric(&format!("hookway_{histogram}_count"), &[]).await;
-        assert_eq!(count, 5.0, "{histogram}");
+        let count = async |endpoint| {
+            gateway.metric(&format!("hookway_{histogram}_count"), &[("endpoint", endpoint)]).await
+        };
+        let counts = (count("chat.completions").await, count("unknown").await, count("health").await);
+        assert_eq!(counts, (4.0, 1.0, 1.0), "{histogram}");
     }
     assert_eq!(gateway.metric("hookway_upstream_duration_seconds_count", &[("upstream", "up")]).await, 5.0);
     assert_eq!(gateway.metric("hookway_tokens_total", &[("direction", "input")]).await, 6.0);
