@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -13,6 +14,7 @@ use crate::config::{self, Config, Environment, Errors};
 
 mod api;
 mod check;
+mod completions;
 mod mcp;
 mod plugin;
 mod say;
@@ -87,7 +89,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check => check::run(here.config_path.as_deref(), &here.environment),
         Command::Plugin(plugin) => plugin::run(plugin, &here),
         Command::Mcp(access) => mcp::run(&access, &here),
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => {
+            let script = completions::script(shell, &mut CommandLine::command());
+            told_to(io::stdout(), format_args!("{script}"));
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -123,11 +129,12 @@ fn serve(here: Here, upgrade: bool) -> ExitCode {
     }
 }
 
-fn completions(shell: clap_complete::Shell) -> ExitCode {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut CommandLine::command(), "hookway", &mut script);
-    told_to(io::stdout(), format_args!("{}", String::from_utf8_lossy(&script)));
-    ExitCode::SUCCESS
+/// Reads an argument that is one of a few words, which the help and the completions then tell.
+fn one_of<T: Clone + Send + Sync + 'static>(
+    words: impl IntoIterator<Item = &'static str>,
+    read: impl Fn(&str) -> Option<T> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words).map(move |word| read(&word).expect("it is one of the words"))
 }
 
 fn read(path: Option<&Path>, environment: &Environment) -> Result<Config, Errors> {

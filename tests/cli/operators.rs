@@ -375,6 +375,36 @@ async fn a_followed_log_goes_on_until_nobody_wants_it() {
     assert_eq!(follower.ended().await, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_completes_the_names_of_the_gateways_plugins() {
+    let gateway = gateway().await;
+    for name in ["mask", "mark"] {
+        scaffold(&gateway, name, "python", "own");
+    }
+    done(&gateway, &["install", "own"]);
+    assert_eq!(done(&gateway, &["list", "--names"]), "mark\nmask\n");
+    let script = stdout(&hookway_in(gateway.folder(), &["completions", "bash"]));
+    gateway.write("completions.bash", &script);
+    gateway.write("cli.toml", &format!("[admin]\naddress = \"{}\"\n", gateway.admin));
+    let complete = |words: &str| {
+        let line = format!(
+            "source completions.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _hookway hookway \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let programs = Path::new(env!("CARGO_BIN_EXE_hookway")).parent().unwrap().display().to_string();
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &line]).current_dir(gateway.folder()).env_clear();
+        let path = std::env::var("PATH").unwrap();
+        bash.env("PATH", format!("{programs}:{path}")).env("HOOKWAY_ADMIN_TOKEN", TOKEN);
+        let words = stdout(&bash.output().unwrap());
+        words.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("hookway -c cli.toml plugin activate ma"), ["mark", "mask"]);
+    assert!(complete("hookway -c cli.toml plugin logs ''").contains(&"mask".to_owned()));
+    assert_eq!(complete("hookway plugin run --hook onE"), ["onError"]);
+    assert_eq!(complete("hookway -c cli.toml plugin new ma"), [""]);
+}
+
 #[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {

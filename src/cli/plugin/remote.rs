@@ -11,15 +11,17 @@ use serde_json::{Value, json};
 
 use super::super::Here;
 use super::super::api::{Access, Api};
-use super::super::say::{Failure, Reader};
+use super::super::completions::PLUGIN;
+use super::super::say::{Failure, Reader, told_to};
 use super::settings::{Setting, changed};
 use super::{follow, granting, tables};
+use crate::lifecycle::Observed;
 
 /// What is done with a plugin, whichever it is.
 #[derive(Args, Debug)]
 pub(super) struct One {
     /// The plugin's name.
-    #[arg(value_parser = name)]
+    #[arg(value_name = PLUGIN, value_parser = name)]
     name: String,
     #[command(flatten)]
     access: Access,
@@ -29,9 +31,12 @@ pub(super) struct One {
 pub(super) enum Remote {
     /// Tell all plugins of the running gateway and how they are.
     List {
-        /// Only those in this state, as active or installed.
-        #[arg(long)]
+        /// Only those in this state.
+        #[arg(long, value_name = "STATE", value_parser = Observed::ALL.map(Observed::as_str))]
         status: Option<String>,
+        /// Their names alone, one in each line.
+        #[arg(long)]
+        names: bool,
         #[command(flatten)]
         access: Access,
     },
@@ -75,7 +80,7 @@ pub(super) enum Remote {
     /// Tell a plugin's config, or change it.
     Config {
         /// The plugin's name.
-        #[arg(value_parser = name)]
+        #[arg(value_name = PLUGIN, value_parser = name)]
         name: String,
         /// A value, as JSON or else as text; a dot leads into an object, as in limits.day=5.
         #[arg(value_name = "KEY=VALUE")]
@@ -88,7 +93,8 @@ pub(super) enum Remote {
     },
     /// Put plugins first in the chain, in this order; without names, tell the order.
     Order {
-        #[arg(value_name = "NAME", value_parser = name)]
+        /// The plugin's name; the first is asked first.
+        #[arg(value_name = PLUGIN, value_parser = name)]
         names: Vec<String>,
         #[command(flatten)]
         access: Access,
@@ -126,9 +132,13 @@ fn name(text: &str) -> Result<String, String> {
 impl Remote {
     pub(super) fn run(self, here: &Here, reader: Reader) -> Result<(), Failure> {
         match self {
-            Self::List { status, access } => {
+            Self::List { status, names: only_names, access } => {
                 let query = status.map_or_else(String::new, |status| format!("?status={}", query(&status)));
                 let answer = access.open(here)?.get(&format!("/api/plugins{query}"))?;
+                if only_names && reader == Reader::Person {
+                    told_to(io::stdout(), format_args!("{}", names(&answer["plugins"]).join("\n")));
+                    return Ok(());
+                }
                 reader.say(&answer, || tables::plugins(&answer));
             }
             Self::Show(One { name, access }) => {

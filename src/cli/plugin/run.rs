@@ -9,13 +9,12 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::super::Here;
 use super::super::say::{Failure, Reader};
+use super::super::{Here, one_of};
 use super::effect::Effect;
 use super::stage::{ConfigArg, Stage, load, told};
 use crate::chain::{Draft, ErrorRuling, Facts, Generation, Member, MemberHook, Ruling, on_error, on_request};
 use crate::config::{self, Config};
-use crate::document::suggestion;
 use crate::hook::{ClientId, Endpoint, HookName, OnFailure, Phase, Policy, UpstreamCause, UpstreamFailure};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -33,8 +32,8 @@ pub(super) struct Run {
     /// The request body, a JSON object as a client sends it; - is standard input.
     #[arg(long, value_name = "FILE")]
     request: PathBuf,
-    /// The hook to ask: onRequest or onError. Left out, the first of them the manifest declares.
-    #[arg(long, value_name = "NAME", value_parser = hook)]
+    /// The hook to ask. Left out, the first of them that the manifest declares.
+    #[arg(long, value_name = "NAME", value_parser = one_of(HOOKS.map(HookName::as_str), HookName::parse))]
     hook: Option<HookName>,
     #[command(flatten)]
     config: ConfigArg,
@@ -42,25 +41,15 @@ pub(super) struct Run {
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
     /// The endpoint the client called.
-    #[arg(long, value_name = "NAME", default_value = "chat.completions", value_parser = endpoint)]
+    #[arg(long, value_name = "NAME", default_value = "chat.completions", value_parser = one_of(Endpoint::ALL.map(Endpoint::as_str), Endpoint::parse))]
     endpoint: Endpoint,
-    /// For onError: why the attempt failed (connect, tls, timeout, 429, 5xx, cut or breaker_open).
-    #[arg(long, value_name = "CAUSE", default_value = "5xx", value_parser = cause)]
+    /// For onError: why the attempt failed.
+    #[arg(long, value_name = "CAUSE", default_value = "5xx", value_parser = one_of(UpstreamCause::ALL.map(UpstreamCause::as_str), cause))]
     cause: UpstreamCause,
 }
 
-fn hook(text: &str) -> Result<HookName, String> {
-    let found = HOOKS.into_iter().find(|hook| hook.as_str() == text);
-    found.ok_or_else(|| suggestion(text, &HOOKS.map(HookName::as_str)))
-}
-
-fn endpoint(text: &str) -> Result<Endpoint, String> {
-    Endpoint::parse(text).ok_or_else(|| suggestion(text, &Endpoint::ALL.map(Endpoint::as_str)))
-}
-
-fn cause(text: &str) -> Result<UpstreamCause, String> {
-    let found = UpstreamCause::ALL.into_iter().find(|cause| cause.as_str() == text);
-    found.ok_or_else(|| suggestion(text, &UpstreamCause::ALL.map(UpstreamCause::as_str)))
+fn cause(text: &str) -> Option<UpstreamCause> {
+    UpstreamCause::ALL.into_iter().find(|cause| cause.as_str() == text)
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
