@@ -225,7 +225,7 @@ impl<H: Hook> Ask<'_, H> {
                 cause = failure.cause.as_str(),
                 detail = failure.detail,
                 ?policy,
-                "a hook call gave no verdict"
+                "hook.failed"
             );
         }
         if policy == Policy::Open {

@@ -53,7 +53,10 @@ fn tried(section: &mut Section<'_, '_>, names: &[String]) -> Vec<usize> {
             section.problem(KEY, format!("upstreams is empty; known here: {}", known.join(", ")));
         }
         Some(_) if has_twice(&indexes) => {
-            section.problem(KEY, "upstreams names one twice; how often each is tried is retry's to say");
+            section.problem(
+                KEY,
+                "upstreams names one upstream twice; to try it more often, set attempts of retry",
+            );
         }
         Some(_) => {}
     }

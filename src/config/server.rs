@@ -225,7 +225,7 @@ fn level(text: &str) -> Result<String, String> {
     if whole && EnvFilter::builder().parse(text).is_ok() {
         return Ok(text.to_owned());
     }
-    Err(format!("is no log filter; write one of {}, or \"info,hookway::relay=debug\"", LEVELS.join(", ")))
+    Err(format!("is not a log filter; write one of {}, or \"info,hookway::relay=debug\"", LEVELS.join(", ")))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -198,9 +198,7 @@ fn plain_url(text: &str) -> Result<BaseUrl, &'static str> {
                 80
             }
         }
-        Some(port) => {
-            port.parse().ok().filter(|port| *port > 0).ok_or("has a port that is none of 1 to 65535")?
-        }
+        Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or("has a port outside 1 to 65535")?,
     };
     if host.is_empty() {
         return Err("has no host");

@@ -212,7 +212,7 @@ impl Actor {
         match self.try_to_carry_out(plan, note.clone()).await {
             Ok(taken_away) => {
                 let generation = self.generation();
-                tracing::info!(why = note.who, generation, changes = ?sentences, "changed");
+                tracing::info!(why = note.who, generation, changes = ?sentences, "lifecycle.changed");
                 Ok(Report { generation, changed: true, changes: sentences, taken_away })
             }
             Err(error) => {

@@ -36,7 +36,7 @@ pub fn scan(dirs: &[PathBuf]) -> Vec<Found> {
 fn named(dir: &Path) -> Result<Package, Errors> {
     match dir.to_str() {
         Some(_) => load(dir),
-        None => Err(Errors::of_file(format!("{dir:?}"), "is no text; name it in UTF-8")),
+        None => Err(Errors::of_file(format!("{dir:?}"), "has a name that is not UTF-8; rename it")),
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
         plugin(&root.path().join(OsString::from_vec(b"caf\xe9".to_vec())), MANIFEST);
         let found = scan(&[root.path().to_owned()]);
         let told = found[0].result.as_ref().unwrap_err().to_string();
-        assert!(told.ends_with("caf\\xE9\": is no text; name it in UTF-8"), "{told}");
+        assert!(told.ends_with("caf\\xE9\": has a name that is not UTF-8; rename it"), "{told}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) enum Fault {
     Unreadable { path: PathBuf, error: io::Error },
     #[error("{path:?} is {what}; a plugin folder has files, folders and links alone: take it out")]
     Strange { path: PathBuf, what: &'static str },
-    #[error("{path:?} is no text; name it in UTF-8")]
+    #[error("{path:?} has a name that is not UTF-8; rename it")]
     NoText { path: PathBuf },
     #[error("{path:?} is a link that leaves the folder, to {target:?}; put what it leads to there itself")]
     Leaves { path: PathBuf, target: OsString },
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "\"caf\\xE9\" is no text; name it in UTF-8",
+                "\"caf\\xE9\" has a name that is not UTF-8; rename it",
                 "\"pipe\" is a pipe; a plugin folder has files, folders and links alone: take it out",
                 "\"socket\" is a socket; a plugin folder has files, folders and links alone: take it out",
                 "\"socket-2\" is a socket; a plugin folder has files, folders and links alone: take it out",

@@ -154,16 +154,16 @@ impl Logs {
         // As a field the text is quoted: a line break in it begins no line of the log.
         match source {
             Source::Log(hookway_wire::LogLevel::Debug) => {
-                tracing::debug!(target: "hookway::plugin", plugin, text, "a plugin says");
+                tracing::debug!(target: "hookway::plugin", plugin, text, "plugin.log");
             }
             Source::Stdout | Source::Log(hookway_wire::LogLevel::Info) => {
-                tracing::info!(target: "hookway::plugin", plugin, text, "a plugin says");
+                tracing::info!(target: "hookway::plugin", plugin, text, "plugin.log");
             }
             Source::Stderr | Source::Log(hookway_wire::LogLevel::Warn) => {
-                tracing::warn!(target: "hookway::plugin", plugin, text, "a plugin says");
+                tracing::warn!(target: "hookway::plugin", plugin, text, "plugin.log");
             }
             Source::Log(hookway_wire::LogLevel::Error) => {
-                tracing::error!(target: "hookway::plugin", plugin, text, "a plugin says");
+                tracing::error!(target: "hookway::plugin", plugin, text, "plugin.log");
             }
             // Whoever writes about a plugin logs it where it happens.
             Source::Gateway => {}

@@ -63,7 +63,7 @@ async fn ask_all<H: Hook, D: Downstream>(
     request.waited = request.started.elapsed();
     let bodies: Vec<Bytes> = answers.into_iter().flatten().collect();
     if bodies.is_empty() {
-        let message = "No upstream told its models.";
+        let message = "No upstream answered with a list of models.";
         return Err(Fault::new(Kind::Upstream(UpstreamCause::Connect), message).into());
     }
     Ok(bodies)
@@ -75,11 +75,11 @@ async fn ask<H>(request: &Request<'_, H>, upstream: &Upstream, credentials: bool
     match answer {
         Ok(Ok(body)) => Some(body),
         Ok(Err(reason)) => {
-            tracing::warn!(upstream = %upstream.name(), reason, "an upstream did not tell its models");
+            tracing::warn!(upstream = %upstream.name(), reason, "models.failed");
             None
         }
         Err(_) => {
-            tracing::warn!(upstream = %upstream.name(), "an upstream did not tell its models in time");
+            tracing::warn!(upstream = %upstream.name(), reason = "no answer in time", "models.failed");
             None
         }
     }

@@ -205,7 +205,9 @@ fn authorities(settings: &OpenAiUpstream) -> Result<Option<String>, String> {
     };
     loaded.map_err(|error| format!("cannot load {whence}: {error}"))?;
     if trusted.is_empty() {
-        return Err(format!("found nobody to trust in {whence}"));
+        return Err(format!(
+            "no certificate authority found in {whence}; set ca_file to a PEM file with the one that signed the upstream's certificate"
+        ));
     }
     Ok(settings.ca_file.as_ref().map(|file| file.to_string_lossy().into_owned()))
 }

@@ -143,7 +143,7 @@ async fn hook_calls_are_read_page_by_page_newest_first() {
 async fn output_is_read_on_line_by_line() {
     let gateway = managed().await;
     gateway.ask(&misbehave("flood_stdout=3")).await;
-    gateway.log.nth(3, "three lines", |line| line["message"] == "a plugin says").await;
+    gateway.log.nth(3, "three lines", |line| line["message"] == "plugin.log").await;
     let page =
         async |after: u64| get(&gateway, &format!("/api/plugins/patches/logs?limit=2&after={after}")).await;
     let (mut lines, mut after) = (Vec::new(), 0);
