@@ -202,6 +202,7 @@ fn a_mistake_of_a_node_handler_is_told_with_its_name_and_what_to_return() {
           };
           return answers[call.json().what]();
         });
+        plugin.onError((call) => call.proceed());
         "#,
     );
     let which = "return a verdict, which is one of call.proceed(), call.patch(...), call.replace(...), call.respond(...) or call.reject(...)";

@@ -395,7 +395,8 @@ async fn a_shell_completes_the_names_of_the_gateways_plugins() {
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", &line]).current_dir(gateway.folder()).env_clear();
         let path = std::env::var("PATH").unwrap();
-        bash.env("PATH", format!("{programs}:{path}")).env("HOOKWAY_ADMIN_TOKEN", TOKEN);
+        bash.env("PATH", format!("{programs}:{path}")).env("HOME", gateway.folder());
+        bash.env("HOOKWAY_ADMIN_TOKEN", TOKEN);
         let words = stdout(&bash.output().unwrap());
         words.lines().map(str::to_owned).collect::<Vec<_>>()
     };
