@@ -4,6 +4,8 @@
 //! process answers, and what becomes of the answer, is decided elsewhere.
 
 mod ask;
+#[cfg(test)]
+mod differential;
 mod draft;
 mod fold;
 mod generation;

@@ -3,6 +3,8 @@
 //! Bytes in, facts or bytes out. Nothing here waits, opens a socket or knows of routes and hooks.
 
 pub mod answer;
+#[cfg(test)]
+pub(crate) mod generated;
 pub mod models;
 mod peek;
 pub mod pointers;
