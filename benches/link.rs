@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hookway::hook::{Call, Endpoint, Hook, HookName, Verdict};
+use hookway::hook::{Call, ClientId, Endpoint, Hook, HookName, Verdict};
 use hookway::plugin::launch::{self, Launcher};
 use hookway::plugin::{Observer, Plugin, PluginEvent, PluginSpec};
 use hookway_wire::{BODY_PART_BYTES, FRAME_BYTES_MAX, Flags, FrameType, HEADER_BYTES, Head, Header};

@@ -121,7 +121,7 @@ pub struct Fault {
     /// What the client reads. Names no address, path or plugin output.
     pub message: Cow<'static, str>,
     /// What the operator reads in the log.
-    pub detail: String,
+    pub detail: Box<str>,
     /// The key of the request it is about, as a path.
     pub param: Option<Cow<'static, str>>,
     pub retry_after: Option<Duration>,
@@ -138,7 +138,7 @@ impl Fault {
         Self {
             kind,
             message: message.into(),
-            detail: String::new(),
+            detail: Box::default(),
             param: None,
             retry_after: None,
             allow: None,
@@ -148,7 +148,7 @@ impl Fault {
     }
 
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub fn detail(mut self, detail: impl Into<Box<str>>) -> Self {
         self.detail = detail.into();
         self
     }
@@ -171,7 +171,7 @@ impl Fault {
     }
 
     /// A closed hook failure, as failure semantics promise it to the client.
-    pub fn hook(plugin: &str, cause: Cause, detail: impl Into<String>) -> Self {
+    pub fn hook(plugin: &str, cause: Cause, detail: impl Into<Box<str>>) -> Self {
         let fault = Self {
             plugin: Some(plugin.into()),
             ..Self::new(

@@ -43,6 +43,9 @@ const ANSWER_BUCKETS: [f64; 16] =
 /// Stands for the models beyond those that are counted by name.
 const OTHER_MODEL: &str = "other";
 
+/// Tells how much of something there was so far.
+type Count = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// All metrics of the gateway, on a registry of their own.
 pub struct Metrics {
     registry: Registry,
@@ -69,7 +72,7 @@ pub struct Metrics {
     tokens: IntCounterVec,
     lost: IntCounterVec,
     /// Who counts what was lost; asked at each scrape.
-    losses: Mutex<Vec<(Lost, Box<dyn Fn() -> u64 + Send + Sync>)>>,
+    losses: Mutex<Vec<(Lost, Count)>>,
     /// The models counted by name. Clients choose names, so there is an end to them.
     models: RwLock<HashMap<Box<str>, [IntCounter; 2]>>,
 }

@@ -36,7 +36,7 @@ pub fn cut(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
     }
-    let kept = text.floor_char_boundary(max);
+    let kept = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     let mut cut = text[..kept].to_owned();
     write!(cut, "… ({} bytes cut)", text.len() - kept).expect("writing to a string never fails");
     Cow::Owned(cut)

@@ -163,7 +163,7 @@ fn ends_in(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     let control = word.wrapping_sub(ONES * b' ' as u64) & !word;
-    (control | zero(word ^ ONES * b'"' as u64) | zero(word ^ ONES * b'\\' as u64)) & ONES << 7
+    (control | zero(word ^ (ONES * b'"' as u64)) | zero(word ^ (ONES * b'\\' as u64))) & ONES << 7
 }
 
 #[cfg(test)]

@@ -244,8 +244,11 @@ impl<H: Hook> Request<'_, H> {
             record.outcome = Outcome::ClientGone;
         } else if let Some(fault) = fault {
             record.outcome = Outcome::from(fault.kind);
-            record.fault =
-                Some(if fault.detail.is_empty() { fault.message.into_owned() } else { fault.detail });
+            record.fault = Some(if fault.detail.is_empty() {
+                fault.message.into_owned()
+            } else {
+                fault.detail.into_string()
+            });
         }
         self.record
     }

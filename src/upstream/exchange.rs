@@ -17,7 +17,7 @@ pub struct Exchange {
 
 enum Inner {
     Network(Box<Network>),
-    Local(Local),
+    Local(Box<Local>),
 }
 
 /// An answer made inside the gateway.
@@ -40,7 +40,7 @@ impl Exchange {
         mut settlement: Settlement,
     ) -> Self {
         settlement.answered(status);
-        Self { inner: Inner::Local(Local { status, headers, chunks: chunks.into(), settlement }) }
+        Self { inner: Inner::Local(Box::new(Local { status, headers, chunks: chunks.into(), settlement })) }
     }
 
     /// The next part of the request body.

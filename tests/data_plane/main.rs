@@ -1,6 +1,8 @@
 //! The data plane of the real program, from clients that say exactly what they mean to upstreams that do as they
 //! are told.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../harness/mod.rs"]
 mod harness;
 
