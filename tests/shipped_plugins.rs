@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hookway::hook::{
-    Action, Call, Endpoint, Hook, HookName, Phase, RouteChange, UpstreamCause, UpstreamFailure, Verdict,
+    Action, Call, ClientId, Endpoint, Hook, HookName, Phase, RouteChange, UpstreamCause, UpstreamFailure,
+    Verdict,
 };
 use hookway::package::{self, Search};
 use hookway::plugin::launch::Launcher;
@@ -39,6 +40,7 @@ async fn start(name: &str, config: Value) -> Arc<Plugin> {
         hooks: package.manifest.hooks.into_keys().collect(),
         generation: 1,
         max_in_flight: 8,
+        start_timeout: Duration::from_secs(5),
     };
     let (data, control) = (Handle::current(), Handle::current());
     let plugin =
@@ -67,6 +69,7 @@ async fn ask(plugin: &Plugin, hook: HookName, body: Value, failure: Option<&Upst
         body: Some(body),
         budget: Duration::from_secs(20),
         cut_short: false,
+        client: ClientId::default(),
     };
     plugin.call(call).await.unwrap()
 }
