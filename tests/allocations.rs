@@ -1,4 +1,4 @@
-//! How often a request allocates, as a golden number: a change that allocates more has to say so here.
+//! How often a request allocates: at most so often, and what hooks add is known.
 //!
 //! Counted is everything one thread asks the allocator for while it serves a request on a kept connection, from the
 //! client's bytes to its answer. The echo upstream is part of it, and so is Pingora.
@@ -15,10 +15,14 @@ use hookway::hook::{BodyNeed, Verdict};
 
 use pipe::{Client, chat_body, generation, request};
 
-/// Hooks that do not ask for the body, and the allocations of a plain chat request of 1 KiB they see. The
-/// chain allocates nothing for a single call; what each call did is noted in a list, which grows at the first, the
-/// fifth and the ninth. A real plugin's link comes on top.
-const KNOWN: [(usize, u64); 4] = [(0, 165), (1, 167), (3, 167), (10, 169)];
+/// The most allocations a plain chat request of 1 KiB may make. A compiler or a dependency may move the number a
+/// little; a change that needs more says so here.
+const PLAIN_MAX: u64 = 150;
+
+/// Hooks that do not ask for the body, and the allocations they add. The chain allocates nothing for a single call;
+/// what each call did is noted in a list, which grows at the first, the fifth and the ninth. A real plugin's link comes
+/// on top.
+const HOOKS_ADD: [(usize, u64); 3] = [(1, 2), (3, 2), (10, 4)];
 
 const REQUESTS: usize = 200;
 
@@ -80,6 +84,8 @@ fn allocations(hooks: usize) -> u64 {
 }
 
 #[test]
-fn a_request_allocates_as_often_as_is_known() {
-    assert_eq!(KNOWN.map(|(hooks, _)| (hooks, allocations(hooks))), KNOWN);
+fn a_request_allocates_within_its_bound_and_hooks_add_what_is_known() {
+    let plain = allocations(0);
+    assert!(plain <= PLAIN_MAX, "{plain} allocations");
+    assert_eq!(HOOKS_ADD.map(|(hooks, _)| (hooks, allocations(hooks) - plain)), HOOKS_ADD);
 }

@@ -74,8 +74,12 @@ async fn installing_and_upgrading() {
         }
     }
     // After all of that, one that is not cut short succeeds.
+    let before = plugin(&gateway, "cut").await["directory"].clone();
     put(&gateway, "last", &stamps("cut", "2.0.0"));
     done(install(&gateway, "last", false).await);
+    // The old files go when the old process did.
+    let removed = |line: &Value| line["message"] == "a folder was removed" && line["directory"] == before;
+    gateway.log.find("the old folder is removed", removed).await;
     assert_eq!(plugin(&gateway, "cut").await["version"], "2.0.0");
     files_and_rows_agree(&gateway).await;
 }
