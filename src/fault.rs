@@ -172,14 +172,19 @@ impl Fault {
 
     /// A closed hook failure, as failure semantics promise it to the client.
     pub fn hook(plugin: &str, cause: Cause, detail: impl Into<Box<str>>) -> Self {
-        let fault = Self {
-            plugin: Some(plugin.into()),
-            ..Self::new(
-                Kind::Hook(cause),
-                format!("The plugin '{plugin}' could not decide on this request ({}).", cause.as_str()),
-            )
-        }
-        .detail(detail);
+        let why = match cause {
+            Cause::Unavailable | Cause::Broken => "is not working".to_owned(),
+            Cause::Overloaded
+            | Cause::Timeout
+            | Cause::Error
+            | Cause::Malformed
+            | Cause::Protocol
+            | Cause::TooLarge
+            | Cause::Oversize => format!("gave no decision ({})", cause.as_str()),
+        };
+        let message = format!("The request was blocked because the gateway's plugin '{plugin}' {why}.");
+        let fault =
+            Self { plugin: Some(plugin.into()), ..Self::new(Kind::Hook(cause), message) }.detail(detail);
         match cause {
             Cause::Unavailable | Cause::Overloaded | Cause::Broken => {
                 fault.retry_after(Duration::from_secs(1))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Request body that passes through hooks. Chats with images reach tens of MiB.
 pub const BODY_BYTES: u64 = 50 << 20;
-/// What all bodies that the gateway holds take together, half of it for requests and half for answers.
+/// Memory for bodies. Half of it is for all request bodies together; it is four times `body_size` if that is more.
 pub const BUFFERED_BYTES: u64 = 256 << 20;
 /// Bodies take memory in steps of so much, so that counting costs little. A smaller body counts as what it is.
 pub const BUFFERED_STEP_BYTES: u64 = 64 << 10;
@@ -21,7 +21,7 @@ pub const ANSWER_RATE: u64 = 1 << 10;
 pub const RATE_WINDOW: Duration = Duration::from_secs(30);
 /// What is written to a client at once, so that [`WRITE_TIMEOUT`] bounds a pause and not a whole large answer.
 pub const ANSWER_PART_BYTES: usize = 64 << 10;
-/// All request header lines together. Browsers and SDKs stay below 8 KiB; cookies and traces fit in the rest.
+/// The header of a request: its first line and all header lines. Browsers and SDKs stay below 8 KiB; cookies and traces fit in the rest.
 pub const HEADER_BYTES: u64 = 64 << 10;
 /// Fields of one request header. Browsers and SDKs send some thirty.
 pub const HEADER_FIELDS_MAX: usize = 256;

@@ -17,8 +17,8 @@ use crate::limits;
 
 #[derive(Debug)]
 pub struct Room {
+    /// For the bodies of requests: half of `[limits] buffered`.
     requests: Arc<Share>,
-    answers: Arc<Share>,
     /// Large bodies that are worked on at once.
     benches: Semaphore,
 }
@@ -39,26 +39,23 @@ pub struct Claim {
 
 /// The bodies of other requests hold all the memory there is for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("bodies hold as much memory as [limits] buffered lets them")]
+#[error("request bodies hold all the memory that [limits] buffered allows")]
 pub struct NoRoom;
 
 impl Default for Room {
     fn default() -> Self {
-        let share =
-            || Arc::new(Share { held: AtomicU64::new(0), max: AtomicU64::new(limits::BUFFERED_BYTES / 2) });
+        let share = Share { held: AtomicU64::new(0), max: AtomicU64::new(limits::BUFFERED_BYTES / 2) };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { requests: share(), answers: share(), benches: Semaphore::new((cores / 2).max(1)) }
+        Self { requests: Arc::new(share), benches: Semaphore::new((cores / 2).max(1)) }
     }
 }
 
 impl Room {
     /// Sets the bytes for all bodies together. What is held stays held.
     pub fn limit(&self, buffered: u64) {
-        for share in [&self.requests, &self.answers] {
-            // Each request comes by here, and nearly all find what they would write.
-            if share.max.load(Ordering::Relaxed) != buffered / 2 {
-                share.max.store(buffered / 2, Ordering::Relaxed);
-            }
+        // Each request comes by here, and nearly all find what they would write.
+        if self.requests.max.load(Ordering::Relaxed) != buffered / 2 {
+            self.requests.max.store(buffered / 2, Ordering::Relaxed);
         }
     }
 
@@ -67,13 +64,9 @@ impl Room {
         Claim { share: self.requests.clone(), bytes: 0 }
     }
 
-    /// Nothing yet, of the half for answers.
-    pub fn for_answer(&self) -> Claim {
-        Claim { share: self.answers.clone(), bytes: 0 }
-    }
-
     /// Bytes that request bodies hold now.
-    pub fn held_by_requests(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn held_by_requests(&self) -> u64 {
         self.requests.held.load(Ordering::Relaxed)
     }
 
@@ -194,15 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn no_step_is_taken_beyond_the_bound_and_each_half_has_its_own() {
+    fn no_step_is_taken_beyond_the_bound() {
         let room = Room::default();
         room.limit(4 * limits::BUFFERED_STEP_BYTES);
-        let (mut one, mut other, mut answer) = (room.for_request(), room.for_request(), room.for_answer());
+        let (mut one, mut other) = (room.for_request(), room.for_request());
         one.cover(STEP).unwrap();
         assert_eq!(other.cover(STEP + 1), Err(NoRoom));
         other.cover(STEP).unwrap();
         assert_eq!(one.cover(2 * STEP), Err(NoRoom));
-        answer.cover(2 * STEP).unwrap();
         drop(other);
         one.cover(2 * STEP).unwrap();
     }

@@ -40,7 +40,7 @@ async fn a_panic_is_answered_with_500_and_the_next_request_is_served() {
         (&error["error"]["type"], &error["error"]["code"]),
         (&"server_error".into(), &"internal".into())
     );
-    assert!(!body.contains("the hook is broken"), "the client reads nothing of the gateway's inside: {body}");
+    assert!(!body.contains("the hook is broken"), "the client reads nothing of the gateway's code: {body}");
     let whole = generation_of(1, &BodyNeed::Full, || hook.clone());
     Client::of(whole).ask(&asked).await;
     assert_eq!(hook.0.load(Ordering::Relaxed), 2);

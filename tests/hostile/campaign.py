@@ -20,7 +20,7 @@ import threading
 import time
 
 import client
-import client2
+import client_http2
 import http1
 import http2
 import stage
@@ -145,12 +145,12 @@ def frame_sizes(rng, length):
     return way, parts
 
 
-class Uploader(client2.Connection):
+class Uploader(client_http2.Connection):
     """A connection over HTTP/2 that keeps to the windows it was given."""
 
     def __init__(self, sock):
         self.credit, self.of_streams, self.initial = 65_535, collections.defaultdict(int), 65_535
-        super().__init__(sock, client2.Client2.preface)
+        super().__init__(sock, client_http2.Client2.preface)
         self.source.renew(ANSWER_SECONDS)
 
     def take(self, found):
@@ -169,7 +169,7 @@ class Uploader(client2.Connection):
     def upload(self, stream, body, sizes):
         at = sent = 0
         for place, size in enumerate(sizes):
-            answered = client2.settled(self, [stream])
+            answered = client_http2.settled(self, [stream])
             self.read(lambda: answered() or min(self.credit, self.initial + self.of_streams[stream] - sent) >= size)
             if self.closed or self.fault or answered():
                 return
@@ -183,9 +183,9 @@ def over_http2(port, owner, rng, _):
     with client.connect(port) as sock:
         connection = Uploader(sock)
         extra = [("x-case", owner), ("content-type", "application/octet-stream")]
-        connection.write(http2.headers(1, client2.request(extra=extra), False))
+        connection.write(http2.headers(1, client_http2.request(extra=extra), False))
         connection.upload(1, body, sizes)
-        connection.read(client2.settled(connection, [1]))
+        connection.read(client_http2.settled(connection, [1]))
         answer = connection.answer(1)
         if connection.fault:
             raise AssertionError(connection.fault)

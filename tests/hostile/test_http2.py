@@ -3,7 +3,7 @@
 import unittest
 
 import client
-import client2
+import client_http2
 import stage
 import suite
 from cases import http2_requests
@@ -17,7 +17,7 @@ def run():
     with Upstream(recorder) as upstream, stage.gateway(upstream.port) as gateway:
 
         def play(case):
-            return client2.run(case, gateway.port, recorder) + client.next_is_served(case, gateway.port)
+            return client_http2.run(case, gateway.port, recorder) + client.next_is_served(case, gateway.port)
 
         return suite.played(suite.chosen(CASES), play, recorder)
 

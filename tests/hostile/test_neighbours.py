@@ -9,10 +9,10 @@ import client
 import http2
 import stage
 from case import CHAT, Answer
-from cases.answers2 import BODY, GOOD, head
+from cases.answers_http2 import BODY, GOOD, head
 from http2 import data, frame, headers
 from recording import CLOSE, Pause, Recorder
-from recording2 import STREAM, Hold, Upstream2
+from recording_http2 import STREAM, Hold, Upstream2
 
 NEIGHBOURS = 20
 # All of a connection's first window.

@@ -105,9 +105,9 @@ fn reports(answers: &[&Value]) -> String {
     let mut lines: Vec<String> = changes.filter_map(Value::as_str).map(str::to_owned).collect();
     let generation = answers.last().map_or_else(|| "-".to_owned(), |last| cell(&last["generation"]));
     lines.push(if answers.iter().any(|answer| answer["changed"] == true) {
-        format!("generation {generation} serves")
+        format!("active now (configuration generation {generation})")
     } else {
-        format!("nothing to change; generation {generation} serves")
+        format!("nothing changed (configuration generation {generation})")
     });
     lines.join("\n")
 }
@@ -204,9 +204,9 @@ a-longer-name  1.0.0    installed  no       20     -";
     #[test]
     fn a_change_is_told_by_its_sentences() {
         let answer = json!({"generation": 4, "changed": true, "changes": ["plugin 'redact' added"]});
-        assert_eq!(report(&answer), "plugin 'redact' added\ngeneration 4 serves");
+        assert_eq!(report(&answer), "plugin 'redact' added\nactive now (configuration generation 4)");
         let answer = json!({"generation": 4, "changed": false, "changes": []});
-        assert_eq!(report(&answer), "nothing to change; generation 4 serves");
+        assert_eq!(report(&answer), "nothing changed (configuration generation 4)");
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) fn folder_name(package: &Package) -> String {
     format!("{}@{}-{}", package.manifest.name, package.manifest.version, package.digest.short())
 }
 
-/// The plugin and its version in a name that [`folder_name`] gives. Folders that people put there are not called so.
+/// The plugin and its version in the name of its folder, `NAME@VERSION-DIGEST`. Folders that people put there are not called so.
 pub fn named(folder: &Path) -> Option<(&str, &str)> {
     let (plugin, rest) = folder.file_name()?.to_str()?.split_once('@')?;
     let (version, digest) = rest.rsplit_once('-')?;

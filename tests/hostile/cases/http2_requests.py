@@ -4,7 +4,7 @@ import struct
 
 import http2
 from case import CHAT, FILES, FORBIDDEN, ID, JSON, Pause
-from client2 import Client2, request
+from client_http2 import Client2, request
 from http2 import block, data, frame, headers, reset, settings, window
 
 OWN = ("x-case", ID)

@@ -9,11 +9,11 @@ import answers
 import stage
 import suite
 from case import FILES
-from cases import answers2
+from cases import answers_http2
 from recording import Recorder
-from recording2 import Upstream2
+from recording_http2 import Upstream2
 
-CASES = answers2.CASES
+CASES = answers_http2.CASES
 PLACES = 8
 
 

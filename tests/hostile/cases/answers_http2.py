@@ -6,7 +6,7 @@ import http2
 from case import CHAT, FILES, Answer
 from http2 import data, frame, goaway, headers, reset, settings, window
 from recording import CLOSE, RESET, Pause
-from recording2 import STREAM, Hold
+from recording_http2 import STREAM, Hold
 
 BODY = b'{"ok":"{case-id}"}'
 N = len(BODY)
