@@ -91,7 +91,25 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || kind.ends_with("+json")
 }
 
+/// A reader of another charset, or of another of several fields, would see another text than plugins do.
+fn is_read_one_way(headers: &HeaderMap) -> bool {
+    let once = |name| headers.get_all(name).iter().count() <= 1;
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let parameters = kind.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut charsets = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    let utf8 = |value: &str| ["utf-8", "utf8"].iter().any(|name| value.eq_ignore_ascii_case(name));
+    once(CONTENT_TYPE)
+        && once(CONTENT_ENCODING)
+        && charsets.all(|(_, value)| utf8(value.trim().trim_matches('"')))
+}
+
 fn check_content(headers: &HeaderMap) -> Result<(), Fault> {
+    if !is_read_one_way(headers) {
+        return Err(Fault::new(
+            Kind::UnsupportedMediaType,
+            "The body must be UTF-8, with one content-type and at most one content-encoding.",
+        ));
+    }
     if !is_json(headers) {
         return Err(Fault::new(
             Kind::UnsupportedMediaType,

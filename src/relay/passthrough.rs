@@ -3,11 +3,13 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::request::Parts;
 
 use super::client::{Client, End};
 use super::downstream::Downstream;
 use super::intake::{self, to_end};
-use super::{Request, path_and_query};
+use super::{Request, path, path_and_query};
+use crate::fault::Fault;
 use crate::hook::{HeaderChanges, Hook};
 use crate::metrics::Outcome;
 use crate::upstream::{
@@ -21,6 +23,7 @@ pub(super) async fn serve<H: Hook, D: Downstream>(
     client: &mut Client<'_, D>,
     suffix: &str,
 ) -> Result<(), End> {
+    refuse_hooked(client.down.body_length(), request.head, suffix)?;
     let lease = request.lease.clone();
     let target = lease.routes.for_model(None);
     let upstream = &lease.upstreams[target.upstreams[0]];
@@ -159,4 +162,15 @@ async fn answer<H: Hook, D: Downstream>(
 
 fn failed(upstream: &Upstream, error: &AttemptError) -> End {
     error.clone().into_fault(upstream.name()).into()
+}
+
+/// A hooked path passes only to list what is stored there. A body, or another protocol, could carry a prompt past the
+/// hooks.
+fn refuse_hooked(body: Length, head: &Parts, suffix: &str) -> Result<(), Fault> {
+    let lists = body == Length::None && !asks_for_web_socket(&head.headers);
+    if lists || !path::HOOKED.contains(&suffix) {
+        return Ok(());
+    }
+    let message = format!("/v1{suffix} takes a body by POST only, and no upgrade.");
+    Err(Fault::method_not_allowed(message, "GET, POST"))
 }

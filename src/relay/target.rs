@@ -107,7 +107,10 @@ fn of_suffix<'a>(method: &Method, suffix: &'a str) -> Result<Target<'a>, Fault> 
         // Stored chat completions are listed by GET.
         (Endpoint::ChatCompletions, &Method::GET) => Ok(Target::PassThrough),
         (Endpoint::ChatCompletions, _) => Err(method_not_allowed("/v1/chat/completions", "GET, POST")),
-        _ => Ok(Target::PassThrough),
+        // Some servers take `post` for POST, or read the body of any method.
+        (Endpoint::Completions | Endpoint::Embeddings | Endpoint::Responses | Endpoint::Messages, _) => {
+            Err(method_not_allowed(&format!("/v1{suffix}"), "POST"))
+        }
     }
 }
 

@@ -171,3 +171,45 @@ async fn a_model_goes_where_the_first_matching_route_says() {
     assert_eq!(models(&one), [r#"{"model":"other"}"#, r#"{"model":"GPT-4"}"#]);
     assert_eq!(models(&two), [r#"{"model":"gpt-4"}"#, r#"{"model":"gpt-5/x"}"#]);
 }
+
+#[tokio::test]
+async fn a_hooked_path_takes_a_prompt_by_post_alone() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    for path in ["/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/chat/completions"]
+    {
+        for method in ["post", "Post", "PUT", "FOO"] {
+            let answer = gateway.ask(&Request::new(method, path).body(HELLO)).await;
+            assert_eq!(answer.status(), 405, "{method} {path}");
+        }
+        let with_body = Request::get(path).field("content-length", &HELLO.len().to_string()).body(HELLO);
+        assert_eq!(gateway.ask(&with_body).await.status(), 405, "GET {path} with a body");
+        let upgrade = Request::get(path).field("connection", "upgrade").field("upgrade", "websocket");
+        assert_eq!(gateway.ask(&upgrade).await.status(), 405, "an upgrade of {path}");
+    }
+    assert_eq!(gateway.ask(&Request::get("/v1/chat/completions?limit=1")).await.status(), 200);
+    assert_eq!(upstream.received().len(), 1, "the list of stored chats");
+}
+
+#[tokio::test]
+async fn a_body_that_could_be_read_as_another_text_is_refused() {
+    let upstream = Upstream::answering(Answer::hello()).await;
+    let gateway = Gateway::start(&upstream.entry("up", "")).await;
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-7"),
+        ("content-type", "application/json; charset=\"cp037\""),
+        ("content-encoding", "gzip"),
+    ] {
+        let request = Request::new("POST", "/v1/chat/completions").field(name, value).body(HELLO);
+        assert_eq!(gateway.ask(&request).await.status(), 415, "{value}");
+    }
+    for name in ["content-type", "content-encoding"] {
+        let value = if name == "content-type" { "application/json" } else { "identity" };
+        let twice = Request::new("POST", "/v1/chat/completions").field(name, value).field(name, value);
+        assert_eq!(gateway.ask(&twice.body(HELLO)).await.status(), 415, "{name} twice");
+    }
+    let utf8 =
+        Request::new("POST", "/v1/chat/completions").field("content-type", "application/json; charset=UTF-8");
+    assert_eq!(gateway.ask(&utf8.body(HELLO)).await.status(), 200);
+    assert_eq!(upstream.received().len(), 1);
+}
