@@ -116,6 +116,9 @@ class Reader:
         return payload[5:] if found.flags & WITH_PRIORITY else payload
 
 
+NO_ERROR = 0
+
+
 class Answer:
     """What came on one stream."""
 
@@ -130,6 +133,8 @@ class Answer:
         return int(self.get(b":status", b"0"))
 
     def told(self):
-        if self.reset is not None:
+        # A whole answer may be followed by a reset without an error: the rest of the request is not wanted (RFC 9113
+        # section 8.1).
+        if self.reset is not None and not (self.whole and self.reset == NO_ERROR):
             return "reset"
         return str(self.status) + ("" if self.whole else "(cut)")
