@@ -78,7 +78,7 @@ fn refused(refused: splice::Refused) -> HookFailure {
 /// The part of a verdict that changes the body.
 enum Edit<'a> {
     Merge(&'a Map<String, Value>),
-    /// A merge patch that is none of a request.
+    /// A merge patch that is not an object.
     NoObject,
     Patch(&'a json_patch::Patch),
     Replace(&'a Bytes),

@@ -221,7 +221,7 @@ impl Downstream for Exchange<'_> {
             }
             let room = self.room();
             let filling = self.connection.fill(room);
-            // Whoever speaks another protocol may be silent as long as it likes.
+            // A tunnel has no pause between its parts that would be too long.
             let filled = match self.answer {
                 Answer::Tunnel => Some(filling.await),
                 _ => in_time(|| self.body_timeout, filling).await,
@@ -296,7 +296,7 @@ impl Downstream for Exchange<'_> {
             return Ok(());
         }
         if let Answer::Length(1..) = self.answer {
-            // Whoever takes this for the end is told otherwise by the close.
+            // The close tells the client that the answer is not whole.
             return Err(self.gone_for_good());
         }
         if self.answer == Answer::Chunked {
